@@ -1,0 +1,79 @@
+"""Mean-field signal propagation: where depth takes a wide random network.
+
+Give any activation `phi`; get the initialisation at which signals and gradients survive depth::
+
+    import meanfield as mf
+
+    point = mf.critical("gelu", q=1.0)  # or any elementwise function: JAX, NumPy, torch
+    point.weight_var, point.bias_var
+
+Conventions, everywhere:
+
+- Randomness is given by variances, never by standard deviations: `W_ij ~ N(0, weight_var / fan_in)`
+  and `b_i ~ N(0, bias_var)`.
+- `q` is the variance of the pre-activations, `V(q) = weight_var E[phi(sqrt(q) z)^2] + bias_var`
+  with `z ~ N(0, 1)` takes it through one layer, and `chi1 = weight_var E[phi'(sqrt(q) z)^2]` is
+  the factor by which a layer multiplies the mean squared gradient. Critical means `chi1 = 1`.
+- Results are float64 whatever `jax_enable_x64` says; importing changes no setting of JAX.
+
+Names load on first use, so `import meanfield` itself imports nothing heavy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meanfield.activation import Activation
+    from meanfield.criticality import critical, critical_line, critical_points
+    from meanfield.errors import (
+        MeanFieldError,
+        NoCriticalPointError,
+        NotElementwiseError,
+        UnresolvedError,
+    )
+    from meanfield.initializers import bias_initializer, initializer
+    from meanfield.network import FixedPoint, Network
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    "Activation": "activation",
+    "FixedPoint": "network",
+    "MeanFieldError": "errors",
+    "Network": "network",
+    "NoCriticalPointError": "errors",
+    "NotElementwiseError": "errors",
+    "UnresolvedError": "errors",
+    "bias_initializer": "initializers",
+    "critical": "criticality",
+    "critical_line": "criticality",
+    "critical_points": "criticality",
+    "initializer": "initializers",
+}
+
+__all__ = [
+    "Activation",
+    "FixedPoint",
+    "MeanFieldError",
+    "Network",
+    "NoCriticalPointError",
+    "NotElementwiseError",
+    "UnresolvedError",
+    "bias_initializer",
+    "critical",
+    "critical_line",
+    "critical_points",
+    "initializer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value  # the next access is an ordinary one
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,266 @@
+"""Anybody's function, made into one thing that can be sampled: a `Box`.
+
+A box takes float64 arrays and gives `phi`, its derivative where the function can tell it, and
+the branches on which its candidate kinks can be seen. Three kinds of function are understood,
+tried in this order: JAX (traced and compiled once), NumPy and torch (called), and Python
+functions of one number (called number by number).
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.errors import NotElementwiseError
+from meanfield.precision import EPS, concrete, double, is_traced
+from meanfield.switching import ELEMENTWISE, RANDOM, Switch, inner_jaxprs, primitives, walk
+
+__all__ = ["BLOCK", "Box", "Sampled", "TracedFunction", "open_box", "trace"]
+
+Array = NDArray[np.float64]
+
+BLOCK = 1024  # inputs per call of a compiled function, so that each function compiles once
+
+
+class Sampled(NamedTuple):
+    """Values at an array of inputs; `slope` is None and `branches` is empty for a black box."""
+
+    value: Array
+    slope: Array | None
+    branches: Array  # (number of switches, number of inputs)
+
+
+class Box(Protocol):
+    """A function that has passed the tests of being an activation."""
+
+    eps: float  # relative spacing of the numbers in which it computes
+
+    def __call__(self, x: Array) -> Sampled: ...
+
+
+class TracedFunction(NamedTuple):
+    """A JAX activation as a jaxpr; its constants may be tracers of a transformation."""
+
+    closed: jax.extend.core.ClosedJaxpr
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the function depends on values that a transformation has not fixed yet."""
+        return is_traced(*self.closed.consts)
+
+    def value(self, x: jax.Array) -> jax.Array:
+        """`phi(x)` for `x` of shape `(BLOCK,)`, the shape with which it was traced."""
+        (y,) = walk(self.closed.jaxpr, self._consts(), [x])
+        return y.astype(jnp.float64)
+
+    def value_and_slope(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """`phi(x)` and `phi'(x)`, by forward differentiation."""
+        return jax.jvp(self.value, (x,), (jnp.ones_like(x),))
+
+    def switches(self, x: jax.Array) -> list[Switch]:
+        """The switches that are met on the way to `phi(x)`, those that see each input alone."""
+        seen: list[Switch] = []
+        walk(self.closed.jaxpr, self._consts(), [x], seen.append)
+        return [s for s in seen if jnp.shape(s.branch) == jnp.shape(x)]
+
+    def _consts(self) -> list:
+        # a tracer from float32 code is exact in float64, and float64 code then sees one dtype
+        return [
+            c.astype(jnp.float64) if is_traced(c) and c.dtype == jnp.float32 else c
+            for c in self.closed.consts
+        ]
+
+
+def trace(phi: Callable) -> TracedFunction:
+    """Trace a JAX activation for inputs of shape `(BLOCK,)`; raises what tracing it raises."""
+    with double():
+        x = jax.ShapeDtypeStruct((BLOCK,), jnp.float64)
+        try:
+            closed = jax.make_jaxpr(phi)(x)
+        except (TypeError, ValueError, IndexError):  # written for one number, such as lax.cond
+            closed = jax.make_jaxpr(jax.vmap(phi))(x)
+    _check_output([(aval.shape, aval.dtype) for aval in closed.out_avals])
+    if RANDOM & primitives(closed.jaxpr):
+        raise NotElementwiseError(
+            "activation: it draws random numbers; an activation has one value at each input. "
+            "Pass its deterministic form (for example the evaluation mode of a dropout)"
+        )
+    return TracedFunction(closed)
+
+
+class _JaxBox:
+    def __init__(self, function: TracedFunction) -> None:
+        self.eps = _eps(*_dtypes(function.closed.jaxpr))
+
+        def probe(x):
+            branches = [s.branch.astype(jnp.float64) for s in function.switches(x)]
+            stacked = jnp.stack(branches) if branches else jnp.zeros((0, BLOCK))
+            return *function.value_and_slope(x), stacked
+
+        self._probe = jax.jit(probe)
+        constant_arrays = any(np.ndim(c) for c in function.closed.consts)
+        if constant_arrays or not primitives(function.closed.jaxpr) <= ELEMENTWISE:
+            _check_elementwise(lambda x: self(x).value)
+
+    def __call__(self, x: Array) -> Sampled:
+        blocks = -(-len(x) // BLOCK)
+        padded = np.full(blocks * BLOCK, x[-1])  # the padding must be a valid input too
+        padded[: len(x)] = x
+        with concrete():
+            parts = [self._probe(block) for block in padded.reshape(blocks, BLOCK)]
+            value, slope, branches = (
+                np.concatenate([np.asarray(p) for p in column], axis=-1)
+                for column in zip(*parts, strict=True)
+            )
+        return Sampled(value[: len(x)], slope[: len(x)], branches[:, : len(x)])
+
+
+class _CalledBox:
+    def __init__(self, call: Callable[[Array], np.ndarray]) -> None:
+        with np.errstate(all="ignore"):
+            result = call(_PROBE.copy())
+        _check_output([(np.shape(result), result.dtype)], _PROBE.shape)
+        self._call, self.eps = call, _eps(result.dtype)
+        if not np.array_equal(result, call(_PROBE.copy()), equal_nan=True):
+            raise NotElementwiseError(
+                "activation: it gave two results for the same input; it must not be random. "
+                "Put a module into evaluation mode, or pass its deterministic form"
+            )
+        _check_elementwise(lambda x: self(x).value)
+
+    def __call__(self, x: Array) -> Sampled:
+        with np.errstate(all="ignore"):
+            value = np.asarray(self._call(x.copy()), np.float64)
+        return Sampled(value, None, np.zeros((0, len(x))))
+
+
+# unsorted and without symmetry, so that sorting, reversing and normalising all show
+_PROBE = 3.0 * np.sin(np.arange(64.0) * 2.4 + 0.7)
+
+
+def _check_elementwise(value: Callable[[Array], Array]) -> None:
+    """Each output must depend on its own input alone: shuffle the inputs and change some."""
+    order = np.argsort(np.cos(np.arange(64.0) * 1.9))
+    other = _PROBE[order]
+    other[::3] *= 0.5
+    with np.errstate(all="ignore"):
+        first, second = value(_PROBE)[order], value(other)
+    kept = np.arange(64) % 3 != 0
+    first, second = first[kept], second[kept]
+    # vectorised loops may round their last few elements otherwise, hence not exact equality
+    same = np.isclose(first, second, rtol=1e-5, atol=1e-5 * np.nanmax(np.abs(first), initial=0.0))
+    if not np.all(same | (np.isnan(first) & np.isnan(second))):
+        raise NotElementwiseError(
+            "activation: it is not elementwise, its output at one input changes with the other "
+            "inputs (as in softmax, normalisers and sorting). Pass a function that acts on each "
+            "number alone"
+        )
+
+
+def _check_output(outputs, shape: tuple[int, ...] = (BLOCK,)) -> None:
+    if len(outputs) != 1:
+        raise NotElementwiseError(
+            f"activation: it returned {len(outputs)} arrays; it must return one, of its input's "
+            "shape"
+        )
+    ((got, dtype),) = outputs
+    if tuple(got) != shape:
+        raise NotElementwiseError(
+            f"activation: it changed the shape {shape} of its input to {tuple(got)}; it must act "
+            "on each number alone (a constant is `c + 0 * x`)"
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise NotElementwiseError(
+            f"activation: it returned {dtype}; it must return real floating-point numbers "
+            "(convert whole numbers and booleans with `.astype(x.dtype)`)"
+        )
+
+
+def _dtypes(jaxpr) -> Iterator:
+    """The floating-point types through which the input passes, inner jaxprs included."""
+    for eqn in jaxpr.eqns:
+        for inner in inner_jaxprs(eqn):
+            yield from _dtypes(inner)
+        for variable in eqn.outvars:
+            if np.size(variable.aval) >= BLOCK and jnp.issubdtype(variable.aval.dtype, np.floating):
+                yield variable.aval.dtype
+
+
+def _eps(*dtypes) -> float:
+    return max([EPS, *(float(jnp.finfo(dtype).eps) for dtype in dtypes)])
+
+
+def _numpy(phi: Callable) -> _CalledBox:
+    def call(x):
+        result = phi(x)
+        if not isinstance(result, np.ndarray):
+            raise TypeError(f"returned {type(result).__name__}, not an array")
+        return result
+
+    return _CalledBox(call)
+
+
+def _torch(phi: Callable) -> _CalledBox:
+    torch = sys.modules["torch"]
+
+    def call(x, dtype=torch.float64):
+        with torch.no_grad():
+            return phi(torch.from_numpy(x).to(dtype)).detach().cpu().numpy()
+
+    try:
+        return _CalledBox(call)
+    except RuntimeError:  # a module whose parameters are float32 refuses anything else
+        return _CalledBox(lambda x: call(x, torch.float32))
+
+
+def _scalar(phi: Callable) -> _CalledBox:
+    if not isinstance(phi(0.3), (float, np.floating)):
+        raise TypeError(f"returned {type(phi(0.3)).__name__} for a float")
+    return _CalledBox(lambda x: np.array([phi(number) for number in x.tolist()], np.float64))
+
+
+def open_box(phi: Callable) -> TracedFunction | Box:
+    """Find out how to call `phi`.
+
+    A function that depends on tracers comes back as a `TracedFunction`, anything else as a box
+    that can be called.
+
+    Raises:
+        NotElementwiseError: it is no activation.
+        TypeError: it could be called in none of the ways tried; says what each one answered.
+    """
+    torch = sys.modules.get("torch")
+    answers: list[str] = []
+    if torch is None or not isinstance(phi, torch.nn.Module):
+        try:
+            function = trace(phi)
+        except NotElementwiseError:
+            raise
+        except Exception as error:  # whatever an unknown function raises when it is not JAX
+            answers.append(_answer("JAX", error))
+        else:
+            if function.is_traced:
+                return function
+            with concrete():
+                return _JaxBox(function)
+    ways = {"NumPy": _numpy, **({"torch": _torch} if torch else {}), "a Python float": _scalar}
+    for name, way in ways.items():
+        try:
+            return way(phi)
+        except NotElementwiseError:
+            raise
+        except Exception as error:
+            answers.append(_answer(name, error))
+    raise TypeError(
+        "activation: it could not be called; it must take an array of floats and return one of "
+        "the same shape. " + "; ".join(answers)
+    )
+
+
+def _answer(way: str, error: Exception) -> str:
+    first = (str(error).strip() or "no message").splitlines()[0]
+    return f"With {way}: {type(error).__name__}: {first[:120]}"

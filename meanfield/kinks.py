@@ -1,0 +1,272 @@
+"""Finding the kinks and jumps of a function on an interval.
+
+Two ways, used together. A JAX function tells on which branch it is (`switching`): where that
+changes there may be a kink, and bisection finds the place to the last digit. Any function shows a
+kink as a panel that no bisection resolves: the smooth pieces on its two sides, continued towards
+each other, cross at the kink. Last, each candidate is judged: across a true kink no polynomial fits.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.callables import Box
+from meanfield.errors import UnresolvedError
+from meanfield.legendre import coefficients, nodes, series, slope_series, tail
+from meanfield.panels import Panels, resolve
+from meanfield.precision import EPS
+
+__all__ = ["MAX_KINKS", "Kinks", "find_kinks", "judge"]
+
+Array = NDArray[np.float64]
+
+MAX_KINKS = 4096
+_NARROWEST = 2.0**-24  # relative width at which a panel that resists counts as singular
+_HALVINGS = 64
+
+
+@dataclass(frozen=True)
+class Kinks:
+    """Kinks in increasing order, the jump of the value at each, and the pieces between them.
+
+    `pieces` are the widest panels on which the function is resolved: their series have less noise
+    in the derivative than narrow panels have.
+    """
+
+    position: Array
+    jump: Array
+    pieces: Panels
+
+
+def find_kinks(box: Box, reach: float) -> Kinks:
+    """All kinks of `box` in `[-reach, reach]`, by its branches and by bisection."""
+    candidates = _branch_changes(box, reach)
+    for _ in range(3):
+        pieces = resolve(box, _offset_edges(reach, candidates), _NARROWEST, floor=2.0**-6)
+        singular = _clusters(pieces, candidates)
+        if not len(singular):
+            break
+        found = [_locate(box, pieces, a, b) for a, b in singular]
+        candidates = _merge(np.concatenate([candidates, found]), box.eps)
+    return judge(box, pieces, candidates, keep_all=False)
+
+
+def judge(box: Box, pieces: Panels, candidates: Array, keep_all: bool) -> Kinks:
+    """Drop candidates across which the function is smooth, and measure the jumps of the others."""
+    kept, jumps = [], []
+    for b in candidates:
+        # the nearest resolved pieces on both sides, and a panel across both
+        i = np.searchsorted(pieces.left, b) - 1
+        j = np.searchsorted(pieces.left, b)
+        if i < 0 or j >= len(pieces.left):
+            continue
+        sides = pieces.take([i, j])
+        wide = np.min(sides.right - sides.left)
+        across = box(nodes(np.array([b - wide]), np.array([b + wide]))[0])
+        size = np.max(np.abs(sides.value))
+        rough = [(across.value, size, np.max(sides.noise))]
+        if across.slope is not None and sides.slope is not None:
+            rough.append((across.slope, np.max(np.abs(sides.slope)), np.max(sides.slope_noise)))
+        resolved = all(
+            tail(coefficients(f)) <= max(1e-13 * s, 50 * n, 64 * box.eps * s) for f, s, n in rough
+        )
+        if resolved and np.all(sides.finished) and not keep_all:
+            continue
+        kept.append(b)
+        jumps.append(_jump(box, sides, b, size))
+    return Kinks(np.array(kept), np.array(jumps), pieces)
+
+
+def _jump(box: Box, sides: Panels, b: float, size: float) -> float:
+    if np.all(sides.finished):
+        u = (2 * b - sides.left - sides.right) / (sides.right - sides.left)
+        jump = np.diff(series(coefficients(sides.value), u))[0]
+        return jump if abs(jump) > max(1e-9, 100 * box.eps) * size else 0.0
+    # beside a singularity there is no series; a jump stays when one looks closer, a cusp closes
+    offsets = max(abs(b), 2.0**-6) * np.array([1e-6, 1e-12])
+    far, near = box(b + offsets).value - box(b - offsets).value
+    return near if abs(near) > 0.5 * abs(far) and abs(near) > 1e-6 * size else 0.0
+
+
+def _merge(positions: Array, eps: float) -> Array:
+    positions = np.unique(positions)
+    if len(positions) > MAX_KINKS:
+        raise UnresolvedError(
+            f"activation: more than {MAX_KINKS} kinks or jumps between {positions[0]:.6g} and "
+            f"{positions[-1]:.6g}; ask for a smaller variance, or smooth the function"
+        )
+    apart = np.diff(positions) > 8 * eps * np.abs(positions[1:])
+    return positions[np.concatenate([[True], apart])] if len(positions) else positions
+
+
+def _branch_changes(box: Box, reach: float) -> Array:
+    """Where a JAX function changes its branch: bisection of every interval in which it does."""
+    inner = min(reach, 16.0)
+    octaves = max(2, int(64 * np.log2(reach / inner)))
+    positive = np.concatenate([
+        np.geomspace(2.0**-24, 2.0**-5, 64), np.arange(1.37, 24.01 * inner) / 24.01,
+        np.geomspace(inner, reach, octaves),
+    ])  # fmt: skip
+    grid = np.unique(np.concatenate([-positive, positive]))
+    branch = box(grid).branches
+    if not len(branch):
+        return np.array([])
+    branch = np.where(np.isfinite(branch), branch, np.inf)
+    which, at = np.nonzero(branch[:, 1:] != branch[:, :-1])
+    low, high = grid[at], grid[at + 1]
+    low_branch, high_branch = branch[which, at], branch[which, at + 1]
+    for _ in range(_HALVINGS):
+        if len(which) > 8 * MAX_KINKS:
+            _merge(low, box.eps)
+        middle = 0.5 * (low + high)
+        if not len(which) or np.all((middle <= low) | (middle >= high)):
+            break
+        unique, back = np.unique(middle, return_inverse=True)
+        branches = box(unique).branches
+        found = branches[which, back]
+        found = np.where(np.isfinite(found), found, np.inf)
+        down, up = low_branch != found, found != high_branch
+        which = np.concatenate([which[down], which[up]])
+        low, high = np.concatenate([low[down], middle[up]]), np.concatenate([middle[down], high[up]])
+        low_branch, high_branch = (
+            np.concatenate([low_branch[down], found[up]]),
+            np.concatenate([found[down], high_branch[up]]),
+        )
+    # max(x - 1, 0) has a branch of its own at x = 1: that end of the interval is the kink
+    position = np.where(high_branch == 0, high, low)
+    return _merge(np.where(np.abs(position) < 2.0**-80, 0.0, position), box.eps)
+
+
+def _offset_edges(reach: float, candidates: Array) -> Array:
+    """Edges where no person would put a kink, and the candidates."""
+    inner = min(reach, 16.0)
+    positive = np.concatenate([
+        np.array([2.0**-12, 2.0**-8, 2.0**-5, 2.0**-3, 2.0**-2]) * 1.0857,
+        np.arange(0.5117, inner, 0.5217),
+        inner * 2.0 ** np.arange(0, np.log2(reach / inner), 1 / 8),
+    ])  # fmt: skip
+    edges = np.concatenate([-1.0173 * positive, positive])
+    edges = edges[np.abs(edges) < 0.999 * reach]
+    return np.unique(np.concatenate([[-reach], edges, candidates, [reach]]))
+
+
+def _clusters(pieces: Panels, known: Array) -> list[tuple[float, float]]:
+    """Small intervals in which there seems to be a kink that is not among the known ones."""
+    width = pieces.right - pieces.left
+    torn = np.nonzero(_mismatch(pieces))[0]
+    beside = np.minimum(width[torn], width[torn + 1])
+    intervals = [
+        *zip(pieces.left[~pieces.finished], pieces.right[~pieces.finished], strict=True),
+        *zip(pieces.right[torn] - beside, pieces.right[torn] + beside, strict=True),
+    ]
+    merged: list[tuple[float, float]] = []
+    for left, right in sorted(intervals):
+        if np.any((known >= left) & (known <= right)):
+            continue
+        if merged and left <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(right, merged[-1][1]))
+        else:
+            merged.append((left, right))
+    return merged
+
+
+# largest |d^k P_15 / du^k| on [-1, 1]: what noise in the last coefficient does to a derivative
+_DERIVATIVE_NOISE = (1.0, 120.0, 7140.0, 278460.0)
+
+
+def _mismatch(pieces: Panels) -> NDArray[np.bool_]:
+    """Whether the series of two touching pieces disagree at their common edge.
+
+    A kink can hide between the last node of a panel and its edge, where no coefficient shows it;
+    but then the two sides have different derivatives. True too easily rather than too rarely:
+    what is no kink is dropped by `judge`.
+    """
+    width = pieces.right - pieces.left
+    size = np.max(np.abs(pieces.value), axis=1)
+    c = coefficients(np.where(np.isfinite(pieces.value), pieces.value, 0.0))
+    doubt = 10 * np.maximum(tail(c), pieces.noise) + 8 * EPS * size
+    ones = np.ones(len(width))
+    torn = np.zeros(len(width) - 1, bool)
+    for noise in _DERIVATIVE_NOISE:
+        gap = np.abs(series(c[1:], -ones[1:]) - series(c[:-1], ones[:-1]))
+        torn |= gap > 4 * noise * (doubt[1:] + doubt[:-1])
+        c = slope_series(np.pad(c, ((0, 0), (0, 16 - c.shape[1]))), width)
+        doubt = doubt * 2 / width
+    return torn
+
+
+def _locate(box: Box, pieces: Panels, a: float, b: float) -> float:
+    """The kink in the tiny interval `[a, b]`, to the last digit that the values can tell."""
+    limits = _neighbour(pieces, a, b)
+    before, after = _side(box, a, -1.0, limits[0]), _side(box, b, 1.0, limits[1])
+    if before is None or after is None:
+        return _steepest(box, a, b)
+    scale = max(np.max(np.abs(before.values)), np.max(np.abs(after.values)), 1e-300)
+    x = 0.5 * (a + b)
+    gaps = [after.derivative(x, k) - before.derivative(x, k) for k in range(3)]
+    width = b - a
+    if abs(gaps[0]) > 4 * abs(gaps[1]) * width + 1e-10 * scale:  # a jump: which side is x on?
+        while a < 0.5 * (a + b) < b:
+            x = 0.5 * (a + b)
+            y = box(np.array([x])).value[0]
+            if abs(y - before.derivative(x, 0)) < abs(y - after.derivative(x, 0)):
+                a = x
+            else:
+                b = x
+        return b if abs(b) > 1e-14 * width else 0.0
+    for k in range(2):  # the pieces cross (k = 0), or touch and their slopes cross (k = 1)
+        if abs(gaps[k + 1]) * width > 1e-13 * scale * width ** -k:
+            for _ in range(4):
+                gap, rate = (after.derivative(x, k + i) - before.derivative(x, k + i) for i in (0, 1))
+                x -= gap / rate if rate else 0.0
+            if a - width <= x <= b + width:
+                return float(x) if abs(x) > 1e-14 * width else 0.0
+            x = 0.5 * (a + b)
+    return float(x)
+
+
+def _neighbour(pieces: Panels, a: float, b: float) -> tuple[float, float]:
+    """How far the function may be smooth on both sides: up to the next singular panels."""
+    singular = ~pieces.finished
+    lefts, rights = pieces.right[singular], pieces.left[singular]
+    below, above = lefts[lefts < a], rights[rights > b]
+    return (
+        a - below[-1] if len(below) else a - pieces.left[0],
+        above[0] - b if len(above) else pieces.right[-1] - b,
+    )
+
+
+class _Side:
+    """A smooth piece beside a kink, as a series that can be continued a little."""
+
+    def __init__(self, left: float, right: float, values: Array) -> None:
+        self.left, self.right, self.values = left, right, values
+        self._series = [coefficients(values)[None]]
+        for _ in range(3):
+            padded = np.pad(self._series[-1], ((0, 0), (0, 16 - self._series[-1].shape[1])))
+            self._series.append(slope_series(padded, np.array([right - left])))
+
+    def derivative(self, x: float, order: int) -> float:
+        u = (2 * x - self.left - self.right) / (self.right - self.left)
+        return float(series(self._series[order], np.array([u]))[0])
+
+
+def _side(box: Box, end: float, direction: float, room: float) -> _Side | None:
+    """The widest resolved panel that begins at `end`."""
+    for width in min(room, 0.25) * 2.0 ** -np.arange(16):
+        left, right = sorted((end, end + direction * width))
+        values = box(nodes(np.array([left]), np.array([right]))[0]).value
+        if tail(coefficients(values)) <= max(1e-13, 64 * box.eps) * np.max(np.abs(values)):
+            return _Side(left, right, values)
+    return None
+
+
+def _steepest(box: Box, a: float, b: float) -> float:
+    """Bisection towards the rougher half, for a singularity with no smooth pieces beside it."""
+    while a < 0.5 * (a + b) < b and b - a > 1e-300:
+        middle = 0.5 * (a + b)
+        values = box(nodes(np.array([a, middle]), np.array([middle, b])).ravel()).value
+        rough = tail(coefficients(values.reshape(2, -1)))
+        a, b = (a, middle) if rough[0] >= rough[1] else (middle, b)
+    return 0.5 * (a + b)

@@ -1,0 +1,54 @@
+"""Sixteen Gauss-Legendre nodes on a panel, and what a polynomial through them tells.
+
+On the panel `[a, b]`, with `x = (a + b)/2 + (b - a) u/2` and `u` in `[-1, 1]`, a function is
+known by its values at `NODES`, equivalently by the coefficients of its Legendre series
+`f(u) = sum_n c_n P_n(u)`, `n < 16`. The last coefficients say whether it is resolved.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NODES", "ORDER", "WEIGHTS", "coefficients", "nodes", "series", "slope_series", "slopes_at_nodes",
+           "tail"]  # fmt: skip
+
+Array = NDArray[np.float64]
+
+ORDER = 16
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(ORDER)
+
+_VANDERMONDE = np.polynomial.legendre.legvander(NODES, ORDER - 1)
+# c_n = (2n + 1)/2 sum_j w_j P_n(u_j) f_j: exact for polynomials of degree below 16
+_TO_COEFFICIENTS = (_VANDERMONDE * WEIGHTS[:, None]) * (np.arange(ORDER) + 0.5)
+_SLOPE = np.polynomial.legendre.legder(np.eye(ORDER)).T
+
+
+def nodes(left: Array, right: Array) -> Array:
+    """Nodes of the panels `[left, right]`, shape `(len(left), 16)`."""
+    # weighting the ends keeps each node inside its panel; centre + half * u can round outside it
+    return left[:, None] * (0.5 * (1 - NODES)) + right[:, None] * (0.5 * (1 + NODES))
+
+
+def coefficients(values: Array) -> Array:
+    """Legendre coefficients from values at the nodes, along the last axis."""
+    return values @ _TO_COEFFICIENTS
+
+
+def tail(coefficient: Array) -> Array:
+    """The size of what the series has left out: the larger of its last two coefficients."""
+    return np.max(np.abs(coefficient[..., -2:]), axis=-1)
+
+
+def slope_series(coefficient: Array, width: Array) -> Array:
+    """Coefficients of the derivative in `x` of series on panels of the given width."""
+    return (coefficient @ _SLOPE) * (2 / width)[:, None]
+
+
+def slopes_at_nodes(coefficient: Array, width: Array) -> Array:
+    """The derivative in `x` of series on panels of the given width, at the nodes."""
+    return slope_series(coefficient, width) @ _VANDERMONDE[:, :-1].T
+
+
+def series(coefficient: Array, u: Array) -> Array:
+    """Sum of the series with `coefficient[i]` at `u[i]`, which may lie outside `[-1, 1]`."""
+    vandermonde = np.polynomial.legendre.legvander(u, coefficient.shape[-1] - 1)
+    return np.sum(vandermonde * coefficient, axis=-1)

@@ -1,0 +1,147 @@
+"""Bisecting an interval until a function is resolved on every panel.
+
+A panel is resolved when its last two Legendre coefficients are negligible beside the largest
+value of the function *nearer to zero*. The Gaussian weight falls outwards, so at every variance
+an error on a panel counts at most as much as it would at the place of that largest value: small
+values far out need few digits, and values that vanish near zero (`relu(x - 6)`) need them all.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.callables import Box
+from meanfield.errors import UnresolvedError
+from meanfield.legendre import coefficients, nodes, slopes_at_nodes, tail
+from meanfield.precision import EPS
+
+__all__ = ["MAX_PANELS", "Panels", "resolve"]
+
+Array = NDArray[np.float64]
+
+MAX_PANELS = 1 << 16  # a million samples: some 6000 oscillations
+_RESOLVED = 1e-13  # last coefficients beside the scale; the quadrature error goes as their square
+_TINY = 2.0**-120  # no nearer to zero than this
+_NOISE = 1e-5  # what may pass for rounding: float32 and worse, but no feature of a function
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Panels from left to right with what was sampled on them; rows are panels, columns nodes."""
+
+    left: Array
+    right: Array
+    x: Array
+    value: Array
+    slope: Array | None
+    noise: Array  # error of the values, one number a panel
+    slope_noise: Array
+    finished: NDArray[np.bool_]  # False where bisection ended at `narrowest` without success
+
+    def take(self, which) -> "Panels":
+        """The chosen panels, in the order of `which`."""
+        return Panels(
+            *(None if field is None else field[which] for field in vars(self).values())
+        )  # fmt: skip
+
+
+def _noise(series: Array, size: Array, eps: float) -> Array:
+    """Error of values on panels: their rounding, and what the end of the series shows of it.
+
+    A smooth function's coefficients fall steadily, and what lies beyond the last ones falls on:
+    only where they have levelled off are they noise.
+    """
+    middle = np.max(np.abs(series[:, 7:10]), axis=1)
+    last = tail(series)
+    levelled = np.minimum(1.0, last / np.where(middle > 0, middle, 1.0)) ** 2
+    return last * levelled + eps * size
+
+
+def _scale(at: Array, size: Array, where: Array) -> Array:
+    """Largest size among panels that begin no farther from zero than `where`."""
+    order = np.argsort(at)
+    running = np.maximum.accumulate(np.where(np.isfinite(size), size, 0.0)[order])
+    position = np.searchsorted(at[order], where, side="right") - 1
+    return np.where(position >= 0, running[np.maximum(position, 0)], 0.0)
+
+
+def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Panels:
+    """Bisect the panels between `edges` until `box` is resolved on each.
+
+    Args:
+        box: the function.
+        edges: increasing; shape (panels + 1,).
+        narrowest: width, relative to the distance from zero, at which bisection gives up.
+        floor: distance from zero below which that width shrinks no more.
+
+    Returns:
+        Panels with the values (and slopes) at their nodes. Values can be infinite or NaN.
+
+    Raises:
+        UnresolvedError: more than `MAX_PANELS` would be needed.
+    """
+    left, right = edges[:-1], edges[1:]
+    # roughness of the value and of the slope in the panel three bisections ago
+    history = np.full((len(left), 2, 3), np.inf)
+    done: list[Panels] = []
+    inner = inner_sizes = None
+    count = 0
+    while len(left):
+        count += len(left)
+        if count > 2 * MAX_PANELS:
+            raise UnresolvedError(
+                f"activation: not resolved with {MAX_PANELS} panels on [{edges[0]:.6g}, "
+                f"{edges[-1]:.6g}]; the trouble is near x = {left[len(left) // 2]:.6g}. It "
+                "oscillates or jumps too often there: ask for a smaller variance, or give "
+                "`kinks=` if they are known"
+            )
+        x = nodes(left, right)
+        sampled = box(x.ravel())
+        functions = [sampled.value.reshape(x.shape)]
+        if sampled.slope is not None:
+            functions.append(sampled.slope.reshape(x.shape))
+        sizes = np.stack([np.max(np.abs(f), axis=1) for f in functions])
+        near = np.where((left < 0) & (right > 0), 0.0, np.minimum(np.abs(left), np.abs(right)))
+        if inner is None:
+            inner, inner_sizes = near, sizes
+        reach = np.maximum(np.abs(left), np.abs(right))
+        series = [coefficients(np.where(np.isfinite(f), f, 0.0)) for f in functions]
+        smooth, noisy = np.ones(len(left), bool), np.ones(len(left), bool)
+        for k, (c, size) in enumerate(zip(series, sizes, strict=True)):
+            scale = np.maximum(_scale(inner, inner_sizes[k], near), size)
+            last = tail(c)
+            rough = np.sqrt(np.mean(c[:, 8:] ** 2, axis=1))
+            # values that were rounded leave coefficients of a few times that, and so do nodes
+            rounded = 32 * box.eps * (box.eps > EPS) * scale
+            shifted = 8 * EPS * reach * np.max(np.abs(slopes_at_nodes(c, right - left)), axis=1)
+            ok = last <= np.maximum(_RESOLVED * scale, np.maximum(rounded, shifted))
+            # rounding noise looks alike at every magnification and in both halves of a panel; a
+            # kink shrinks with its panel and is in one half
+            alike = (rough >= 0.4 * history[:, k, 0]) & (rough <= _NOISE * scale)
+            if done:
+                alike = np.repeat(np.all(alike.reshape(-1, 2), axis=1), 2)
+            smooth &= ok
+            noisy &= ok | alike
+            history[:, k] = np.column_stack([history[:, k, 1:], rough])
+        finite = np.all([np.all(np.isfinite(f), axis=1) for f in functions], axis=0)
+        resolved = (smooth | noisy) & finite
+        ended = resolved | (right - left <= narrowest * np.maximum(reach, floor))
+        ended |= reach < _TINY
+        noise = [_noise(c, s, box.eps) for c, s in zip(series, sizes, strict=True)]
+        panels = Panels(
+            left, right, x, functions[0], functions[1] if len(functions) == 2 else None,
+            noise[0], noise[-1] if len(noise) == 2 else np.zeros(len(left)), resolved,
+        )  # fmt: skip
+        done.append(panels.take(ended))
+        left, right, history = left[~ended], right[~ended], history[~ended]
+        middle = 0.5 * (left + right)
+        left, right = np.column_stack([left, middle]).ravel(), np.column_stack([middle, right]).ravel()
+        history = np.repeat(history, 2, axis=0)
+    return _join(done)
+
+
+def _join(parts: list[Panels]) -> Panels:
+    columns = [[getattr(part, name) for part in parts] for name in vars(parts[0])]
+    joined = Panels(*(None if c[0] is None else np.concatenate(c) for c in columns))
+    return joined.take(np.argsort(joined.left))
