@@ -39,12 +39,13 @@ class Kinks:
     pieces: Panels
 
 
-def find_kinks(box: Box, reach: float) -> Kinks:
-    """All kinks of `box` in `[-reach, reach]`, by its branches and by bisection."""
-    candidates = _branch_changes(box, reach)
+def find_kinks(box: Box, low: float, high: float) -> Kinks:
+    """All kinks of `box` in `[low, high]`, by its branches and by bisection."""
+    candidates = _branch_changes(box, low, high)
     for _ in range(3):
-        pieces = resolve(box, _offset_edges(reach, candidates), _NARROWEST, floor=2.0**-6)
-        singular = _clusters(pieces, candidates)
+        edges = _offset_edges(low, high, candidates)
+        pieces = resolve(box, edges, _NARROWEST, floor=2.0**-6)
+        singular = _clusters(pieces, edges, candidates)
         if not len(singular):
             break
         found = [_locate(box, pieces, a, b) for a, b in singular]
@@ -79,14 +80,19 @@ def judge(box: Box, pieces: Panels, candidates: Array, keep_all: bool) -> Kinks:
 
 
 def _jump(box: Box, sides: Panels, b: float, size: float) -> float:
-    if np.all(sides.finished):
-        u = (2 * b - sides.left - sides.right) / (sides.right - sides.left)
-        jump = np.diff(series(coefficients(sides.value), u))[0]
-        return jump if abs(jump) > max(1e-9, 100 * box.eps) * size else 0.0
-    # beside a singularity there is no series; a jump stays when one looks closer, a cusp closes
-    offsets = max(abs(b), 2.0**-6) * np.array([1e-6, 1e-12])
-    far, near = box(b + offsets).value - box(b - offsets).value
-    return near if abs(near) > 0.5 * abs(far) and abs(near) > 1e-6 * size else 0.0
+    # a jump stays when one looks closer, a cusp closes
+    smooth = bool(np.all(sides.finished))
+    offsets = max(abs(b), 2.0**-6) * np.array([1e-2, 1e-9, 1e-12])
+    above, below = box(b + offsets).value, box(b - offsets).value
+    _, far, near = above - below
+    size = max(size, abs(above[0]), abs(below[0]))
+    least = max(1e-9 if smooth else 1e-6, 100 * box.eps)
+    if abs(near) < 0.5 * abs(far) or abs(near) <= least * size:
+        return 0.0
+    if not smooth:
+        return float(near)
+    u = (2 * b - sides.left - sides.right) / (sides.right - sides.left)
+    return float(np.diff(series(coefficients(sides.value), u))[0])
 
 
 def _merge(positions: Array, eps: float) -> Array:
@@ -100,8 +106,9 @@ def _merge(positions: Array, eps: float) -> Array:
     return positions[np.concatenate([[True], apart])] if len(positions) else positions
 
 
-def _branch_changes(box: Box, reach: float) -> Array:
+def _branch_changes(box: Box, left: float, right: float) -> Array:
     """Where a JAX function changes its branch: bisection of every interval in which it does."""
+    reach = max(-left, right)
     inner = min(reach, 16.0)
     octaves = max(2, int(64 * np.log2(reach / inner)))
     positive = np.concatenate([
@@ -109,6 +116,7 @@ def _branch_changes(box: Box, reach: float) -> Array:
         np.geomspace(inner, reach, octaves),
     ])  # fmt: skip
     grid = np.unique(np.concatenate([-positive, positive]))
+    grid = grid[(grid >= left) & (grid <= right)]
     branch = box(grid).branches
     if not len(branch):
         return np.array([])
@@ -138,8 +146,9 @@ def _branch_changes(box: Box, reach: float) -> Array:
     return _merge(np.where(np.abs(position) < 2.0**-80, 0.0, position), box.eps)
 
 
-def _offset_edges(reach: float, candidates: Array) -> Array:
+def _offset_edges(low: float, high: float, candidates: Array) -> Array:
     """Edges where no person would put a kink, and the candidates."""
+    reach = max(-low, high)
     inner = min(reach, 16.0)
     positive = np.concatenate([
         np.array([2.0**-12, 2.0**-8, 2.0**-5, 2.0**-3, 2.0**-2]) * 1.0857,
@@ -147,28 +156,44 @@ def _offset_edges(reach: float, candidates: Array) -> Array:
         inner * 2.0 ** np.arange(0, np.log2(reach / inner), 1 / 8),
     ])  # fmt: skip
     edges = np.concatenate([-1.0173 * positive, positive])
-    edges = edges[np.abs(edges) < 0.999 * reach]
-    return np.unique(np.concatenate([[-reach], edges, candidates, [reach]]))
+    edges = edges[(edges > 0.999 * low) & (edges < 0.999 * high)]
+    return np.unique(np.concatenate([[low], edges, candidates, [high]]))
 
 
-def _clusters(pieces: Panels, known: Array) -> list[tuple[float, float]]:
+def _clusters(pieces: Panels, edges: Array, known: Array) -> list[tuple[float, float]]:
     """Small intervals in which there seems to be a kink that is not among the known ones."""
     width = pieces.right - pieces.left
     torn = np.nonzero(_mismatch(pieces))[0]
     beside = np.minimum(width[torn], width[torn + 1])
+    deep = _deepest(width, np.diff(edges)[np.searchsorted(edges, pieces.right) - 1])
     intervals = [
         *zip(pieces.left[~pieces.finished], pieces.right[~pieces.finished], strict=True),
         *zip(pieces.right[torn] - beside, pieces.right[torn] + beside, strict=True),
+        *zip(pieces.left[deep] - width[deep], pieces.right[deep] + width[deep], strict=True),
     ]
     merged: list[tuple[float, float]] = []
     for left, right in sorted(intervals):
-        if np.any((known >= left) & (known <= right)):
-            continue
         if merged and left <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(right, merged[-1][1]))
         else:
             merged.append((left, right))
-    return merged
+    return [(a, b) for a, b in merged if not np.any((known >= a) & (known <= b))]
+
+
+def _deepest(width: Array, initial: Array) -> Array:
+    """Panels at the bottom of a chain of bisections.
+
+    A jump of the second or third derivative ends in a panel so small that the kink is below its
+    rounding; what betrays it is that panels shrink towards it from both sides.
+    """
+    if len(width) < 9:
+        return np.array([], int)
+    padded = np.pad(width, 4, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 9)
+    before, after = windows[:, :4].max(axis=1), windows[:, 5:].max(axis=1)
+    lowest = width <= windows.min(axis=1)
+    deep = (np.minimum(before, after) >= 8 * width) & (initial >= 8 * width)
+    return np.nonzero(lowest & deep)[0]
 
 
 # largest |d^k P_15 / du^k| on [-1, 1]: what noise in the last coefficient does to a derivative
@@ -204,8 +229,9 @@ def _locate(box: Box, pieces: Panels, a: float, b: float) -> float:
         return _steepest(box, a, b)
     scale = max(np.max(np.abs(before.values)), np.max(np.abs(after.values)), 1e-300)
     x = 0.5 * (a + b)
-    gaps = [after.derivative(x, k) - before.derivative(x, k) for k in range(3)]
+    gaps = [after.derivative(x, k) - before.derivative(x, k) for k in range(4)]
     width = b - a
+    room = min(before.right - before.left, after.right - after.left)
     if abs(gaps[0]) > 4 * abs(gaps[1]) * width + 1e-10 * scale:  # a jump: which side is x on?
         while a < 0.5 * (a + b) < b:
             x = 0.5 * (a + b)
@@ -215,13 +241,13 @@ def _locate(box: Box, pieces: Panels, a: float, b: float) -> float:
             else:
                 b = x
         return b if abs(b) > 1e-14 * width else 0.0
-    for k in range(2):  # the pieces cross (k = 0), or touch and their slopes cross (k = 1)
-        if abs(gaps[k + 1]) * width > 1e-13 * scale * width ** -k:
+    for k in range(3):  # the pieces cross (k = 0), or touch and their slopes cross (k = 1), ...
+        if abs(gaps[k + 1]) > 1e-6 * scale * room ** -(k + 1):
             for _ in range(4):
                 gap, rate = (after.derivative(x, k + i) - before.derivative(x, k + i) for i in (0, 1))
                 x -= gap / rate if rate else 0.0
             if a - width <= x <= b + width:
-                return float(x) if abs(x) > 1e-14 * width else 0.0
+                return float(x) if abs(x) > 1e-8 * width else 0.0
             x = 0.5 * (a + b)
     return float(x)
 
@@ -243,7 +269,7 @@ class _Side:
     def __init__(self, left: float, right: float, values: Array) -> None:
         self.left, self.right, self.values = left, right, values
         self._series = [coefficients(values)[None]]
-        for _ in range(3):
+        for _ in range(4):
             padded = np.pad(self._series[-1], ((0, 0), (0, 16 - self._series[-1].shape[1])))
             self._series.append(slope_series(padded, np.array([right - left])))
 

@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 
 MAX_PANELS = 1 << 16  # a million samples: some 6000 oscillations
 _RESOLVED = 1e-13  # last coefficients beside the scale; the quadrature error goes as their square
+_STUBBORN = 8  # bisections after which noise of any size is taken for what it is
 _TINY = 2.0**-120  # no nearer to zero than this
 _NOISE = 1e-5  # what may pass for rounding: float32 and worse, but no feature of a function
 
@@ -66,6 +67,7 @@ def _scale(at: Array, size: Array, where: Array) -> Array:
     return np.where(position >= 0, running[np.maximum(position, 0)], 0.0)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # infinite values are for the caller to judge
 def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Panels:
     """Bisect the panels between `edges` until `box` is resolved on each.
 
@@ -86,7 +88,7 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
     history = np.full((len(left), 2, 3), np.inf)
     done: list[Panels] = []
     inner = inner_sizes = None
-    count = 0
+    count = generation = 0
     while len(left):
         count += len(left)
         if count > 2 * MAX_PANELS:
@@ -111,15 +113,16 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
         for k, (c, size) in enumerate(zip(series, sizes, strict=True)):
             scale = np.maximum(_scale(inner, inner_sizes[k], near), size)
             last = tail(c)
-            rough = np.sqrt(np.mean(c[:, 8:] ** 2, axis=1))
+            rough = np.mean(np.abs(c[:, 8:]), axis=1)
             # values that were rounded leave coefficients of a few times that, and so do nodes
             rounded = 32 * box.eps * (box.eps > EPS) * scale
             shifted = 8 * EPS * reach * np.max(np.abs(slopes_at_nodes(c, right - left)), axis=1)
             ok = last <= np.maximum(_RESOLVED * scale, np.maximum(rounded, shifted))
             # rounding noise looks alike at every magnification and in both halves of a panel; a
             # kink shrinks with its panel and is in one half
-            alike = (rough >= 0.4 * history[:, k, 0]) & (rough <= _NOISE * scale)
-            if done:
+            alike = rough >= 0.4 * history[:, k, 0]
+            alike &= (rough <= _NOISE * scale) | (generation >= _STUBBORN)
+            if generation:
                 alike = np.repeat(np.all(alike.reshape(-1, 2), axis=1), 2)
             smooth &= ok
             noisy &= ok | alike
@@ -134,6 +137,7 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
             noise[0], noise[-1] if len(noise) == 2 else np.zeros(len(left)), resolved,
         )  # fmt: skip
         done.append(panels.take(ended))
+        generation += 1
         left, right, history = left[~ended], right[~ended], history[~ended]
         middle = 0.5 * (left + right)
         left, right = np.column_stack([left, middle]).ravel(), np.column_stack([middle, right]).ravel()
