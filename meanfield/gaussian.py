@@ -44,6 +44,7 @@ class Moments:
 
     value: Array
     error: Array
+    beyond: Array  # what lies beyond the samples, not yet part of `error`; inf: does not converge
     first: Array | None = None
     first_error: Array | None = None
     second: Array | None = None
@@ -99,7 +100,11 @@ def _parts(samples: Samples, exponent: Array) -> list[Array]:
             samples.x, samples.width, exponent, even, np.stack(most_even, axis=1) - np.abs(even),
             odd, np.stack(most_odd, axis=1) - np.abs(odd),
         ]  # fmt: skip
-    parts[3:] = [np.where(np.isfinite(p), p, 0.0) * samples.dx[:, None] for p in parts[3:]]
+    for values, noise in ((3, 4), (5, 6)):  # not finite at a singularity: anything may be missing
+        bad = ~np.isfinite(parts[values])
+        parts[values] = np.where(bad, 0.0, parts[values])
+        parts[noise] = np.where(bad | np.isnan(parts[noise]), np.inf, parts[noise])
+    parts[3:] = [part * samples.dx[:, None] for part in parts[3:]]
     parts[2] = exponent * np.log(2.0)
     missing = -len(samples.x) % _NODES
     return [np.pad(p, ((0, missing),) + ((0, 0),) * (p.ndim - 1)) for p in parts]
@@ -165,17 +170,14 @@ def moments_of(columns: Columns, q: Array, derivatives: bool = False) -> Moments
         scale = [0.25 / root**3, 0.25 / root**4]
         second, second_error = (_scaled(a, *scale) for a in (second, second_error))
         _add_jumps(columns.samples, q, first, second)
-    missing = _beyond(columns, q)
-    if missing is not None:
-        error += missing
+    beyond, overflows = _beyond(columns, q)
     infinite = [bool(len(columns.samples.jumps)) or steep for steep in columns.samples.steep]
-    for column, diverges in zip((3, 4), infinite, strict=True):
-        if diverges:
-            value[:, column] = np.inf
-            error[:, column] = 0.0
-            if first is not None and second is not None:
-                first[:, column] = second[:, column] = np.nan
-    return Moments(value, error, first, first_error, second, second_error)
+    overflows[:, 3:5] |= infinite
+    value[overflows], error[overflows], beyond[overflows] = np.inf, 0.0, 0.0
+    if first is not None and second is not None:
+        first[overflows] = second[overflows] = np.nan
+    error[np.isnan(error)] = np.inf
+    return Moments(value, error, beyond, first, first_error, second, second_error)
 
 
 def _scaled(array: Array, of_odd: Array, of_even: Array) -> Array:
@@ -211,21 +213,20 @@ def _edges(samples: Samples) -> tuple[Array, Array]:
     return log, rate
 
 
-def _beyond(columns: Columns, q: Array) -> Array | None:
-    """What lies beyond the ends of the samples, in each moment; None if that is negligible."""
+def _beyond(columns: Columns, q: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """A bound of what lies beyond the ends of the samples, and which moments overflow there."""
+    shape = (len(q), len(MOMENTS))
     reach = np.abs(np.array(columns.samples.reach))
     depth = 0.5 * np.min(reach) ** 2 / np.max(q)
-    if depth > 80 and depth - 4 * max(np.max(columns.edge_log), 0.0) > 80:
-        return None
+    if depth - 4 * max(np.max(columns.edge_log), 0.0) > 80:
+        return np.zeros(shape), np.zeros(shape, bool)
     which = np.array([0, 0, 0, 1, 1, 0])
-    height = np.where(_POWERS > 0, _POWERS * columns.edge_log[:, which], 0.0)  # (2, 6)
-    growth = np.maximum(_POWERS * columns.edge_rate[:, which], 0.0)
-    decay = (reach / q[:, None])[..., None] - growth  # (n, 2, 6)
-    log = height - (0.5 * reach**2 / q[:, None])[..., None]
-    log = log - 0.5 * np.log(2 * np.pi * q)[:, None, None]
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        tail = np.where(decay > 0, np.exp(log) / np.maximum(decay, 1e-300), np.inf)
-        tail = np.where(np.isneginf(log), 0.0, tail)
-        # an integrand that has overflowed on its way out makes the moment infinite for float64
-        tail = np.where((log > 690) & (decay <= 0), np.inf, tail)
-    return np.sum(tail, axis=1)
+    with np.errstate(all="ignore"):
+        height = np.where(_POWERS > 0, _POWERS * columns.edge_log[:, which], 0.0)  # (2, 6)
+        growth = np.maximum(_POWERS * columns.edge_rate[:, which], 0.0)
+        decay = (reach / q[:, None])[..., None] - growth  # (n, 2, 6)
+        log = height - (0.5 * reach**2 / q[:, None])[..., None]
+        log = log - 0.5 * np.log(2 * np.pi * q)[:, None, None]
+        tail = np.where(decay > 0, np.exp(log) / decay, np.where(np.isneginf(log), 0.0, np.inf))
+    # an integrand that still grows at e^690 integrates to more than float64 holds
+    return np.sum(tail, axis=1), np.any((log > 690) & (decay <= 0), axis=1)

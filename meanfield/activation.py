@@ -1,0 +1,212 @@
+"""`Activation`: any function of one number, with its kinks, ready to be averaged over Gaussians."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property, lru_cache, partial
+from math import ceil, log2, sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from meanfield.callables import Box, TracedFunction, open_box
+from meanfield.gaussian import Columns, Moments, columns_of, moments_of
+from meanfield.precision import is_traced
+from meanfield.samples import Samples, sample
+
+__all__ = ["Activation", "as_activation"]
+
+Array = NDArray[np.float64]
+
+_SIGMAS = 13.0  # beyond: 1e-37 of the weight, so that even x^12 has nothing left
+_LEAST_REACH = 16.0
+_USUAL_REACH = 128.0
+
+
+class Activation:
+    r"""An activation function, with its kinks.
+
+    Args:
+        phi: a function of an array (JAX, NumPy or torch) or of one number, acting on each number
+            alone; or the name of a catalogued one (`meanfield activations` lists them); or an
+            `Activation`, which is returned as it is.
+        kinks: positions where `phi` or one of its derivatives jumps, all of them. Found if not
+            given: from the branches of a JAX function, and for any function where no polynomial
+            fits. Features wider than about 0.02 near zero, and than 1/100 of their
+            distance from it, are seen; give `kinks=` for what is narrower.
+        name: what to call it in print.
+        **parameters: passed on to `phi` by keyword. They may be JAX tracers.
+
+    Attributes:
+        name: str.
+        kinks: array of positions within [-128, 128].
+        jumps: those at which `phi` itself jumps: there `chi1` is infinite.
+
+    Raises:
+        NotElementwiseError: `phi` mixes its inputs, is random, changes shape, or is not real.
+        TypeError: `phi` cannot be called, or has no such parameter.
+        ValueError: no activation has this name, or a parameter is outside its domain.
+
+    An activation is immutable and remembers its samples: make one and reuse it for speed.
+
+    Example:
+        >>> import meanfield as mf
+        >>> mf.Activation("crelu", tau=1.0, m=1.5)
+        Activation('crelu(tau=1, m=1.5)', kinks=[1, 2.5])
+        >>> import numpy as np
+        >>> mf.Activation(lambda x: np.maximum(x - 0.25, 0.0), name="shifted").kinks
+        array([0.25])
+    """
+
+    def __init__(
+        self,
+        phi: "Callable | str | Activation",
+        kinks: ArrayLike | None = None,
+        name: str | None = None,
+        **parameters: Any,
+    ) -> None:
+        if isinstance(phi, Activation):
+            raise TypeError("phi: it is an Activation already; use it as it is")
+        if isinstance(phi, str):
+            from meanfield.catalogue import lookup
+
+            entry = lookup(phi)
+            function = partial(entry.function, **entry.complete(parameters))
+            phi_name = entry.name
+        elif callable(phi):
+            function = partial(phi, **parameters) if parameters else phi
+            phi_name = getattr(phi, "__name__", type(phi).__name__)
+        else:
+            raise TypeError(
+                f"phi: must be a function or the name of an activation, got {type(phi).__name__}: "
+                f"{phi!r}"
+            )
+        shown = ", ".join(
+            f"{key}={'...' if is_traced(value) else format(value, 'g')}"
+            if isinstance(value, (int, float)) or is_traced(value)
+            else f"{key}={value!r}"
+            for key, value in parameters.items()
+        )
+        self.name = name or (f"{phi_name}({shown})" if shown else phi_name)
+        self.function = function
+        self._given_kinks = None if kinks is None else _checked_kinks(kinks)
+        self._columns: dict[float, Columns] = {}
+        self._frozen = True
+        _ = self.box  # opened now, so that what is no activation is refused now
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if "_frozen" in self.__dict__:
+            raise AttributeError(f"an Activation is immutable; make a new one to change {name!r}")
+        super().__setattr__(name, value)
+
+    def __call__(self, x):
+        """`phi(x)`, by the function itself."""
+        return self.function(x)
+
+    def __repr__(self) -> str:
+        if self.is_traced:
+            return f"Activation({self.name!r}, traced)"
+        shown = ", ".join(f"{k:.6g}" for k in self.kinks[:8]) + ", ..." * (len(self.kinks) > 8)
+        return f"Activation({self.name!r}, kinks=[{shown}])"
+
+    @cached_property
+    def box(self) -> Box | TracedFunction:
+        """The function, opened for sampling."""
+        return open_box(self.function)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether it depends on values that a JAX transformation has not fixed yet."""
+        return isinstance(self.box, TracedFunction)
+
+    @property
+    def given_kinks(self) -> Array | None:
+        """The kinks that the caller vouched for."""
+        return self._given_kinks
+
+    @property
+    def kinks(self) -> Array:
+        """Positions in [-128, 128] where `phi` or a derivative of it jumps; shape (n,)."""
+        return self._usual().kinks.copy()
+
+    @property
+    def jumps(self) -> Array:
+        """Positions in [-128, 128] where `phi` itself jumps; shape (n,)."""
+        return self._usual().jumps.copy()
+
+    def _usual(self) -> Samples:
+        return self.columns(_USUAL_REACH).samples
+
+    def columns(self, reach: float) -> Columns:
+        """Samples on `[-reach, reach]`, arranged for moments; taken once and remembered."""
+        if isinstance(self.box, TracedFunction):
+            raise TypeError(
+                f"{self.name}: it depends on a value that a JAX transformation is tracing, so it "
+                "cannot be sampled; take this outside the transformation"
+            )
+        if reach not in self._columns:
+            self._columns[reach] = columns_of(sample(self.box, reach, self._given_kinks))
+        return self._columns[reach]
+
+    def moments(self, q: Array, derivatives: bool = False) -> Moments:
+        """Gaussian moments at the variances `q`, shape (n,); see `meanfield.gaussian`.
+
+        The samples are extended outwards until what lies beyond is negligible. A moment that
+        overflows is `inf`; one that cannot be had in float64 is `nan` with error `inf`.
+        """
+        reach = max(_LEAST_REACH, 2.0 ** ceil(log2(_SIGMAS * sqrt(q.max()))))
+        while True:
+            columns = self.columns(reach)
+            result = moments_of(columns, q, derivatives)
+            short = result.beyond > 1e-15 * np.abs(result.value)
+            if not np.any(short):
+                return result
+            if all(columns.samples.broken) or reach >= 2.0**10 * _SIGMAS * np.sqrt(np.max(q)):
+                unknown = ~np.isfinite(result.beyond)
+                result.value[unknown] = np.nan
+                return replace(result, error=result.error + result.beyond)
+            reach *= 2
+
+    @cached_property
+    def is_homogeneous(self) -> bool:
+        """Whether `phi(a x) = a phi(x)` for `a > 0`: the scale-invariant class."""
+        samples = self.columns(_LEAST_REACH).samples
+        if np.any(samples.kinks != 0) or len(samples.jumps):
+            return False
+        ratio = samples.value / samples.x
+        slack = 8 * samples.noise / np.abs(samples.x) + 1e-14 * np.max(np.abs(ratio))
+        return all(
+            np.all(np.abs(ratio - ratio[end])[side] <= (slack + slack[end])[side])
+            for end, side in ((0, samples.x < 0), (-1, samples.x > 0))
+        ) and bool(np.any(ratio))
+
+    def why_not(self, q: float, moment: str) -> str:
+        """A sentence about a moment that `moments` could not compute at `q`."""
+        broken = [why for _, columns in sorted(self._columns.items()) for why in
+                  columns.samples.broken if why]  # fmt: skip
+        sentence = f"{self.name}: {moment} cannot be computed in float64 at q = {q:.6g}"
+        return sentence + (
+            f", because {broken[-1]}, where the Gaussian still has weight; ask for a smaller q"
+            if broken
+            else ": the activation is too rough or its values too noisy there"
+        )
+
+
+def _checked_kinks(kinks: ArrayLike) -> Array:
+    array = np.unique(np.asarray(kinks, np.float64).ravel())
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"kinks: must be finite positions, got {kinks!r}")
+    return array
+
+
+@lru_cache(maxsize=64)
+def _named(name: str) -> Activation:
+    return Activation(name)
+
+
+def as_activation(phi: "Callable | str | Activation") -> Activation:
+    """The `Activation` of anything that names or is one; names remember their samples."""
+    if isinstance(phi, Activation):
+        return phi
+    return _named(phi) if isinstance(phi, str) else Activation(phi)
+

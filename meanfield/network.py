@@ -1,0 +1,198 @@
+"""The two nouns: `Network`, what a person chooses, and `FixedPoint`, where depth takes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from math import floor, isfinite, log10
+from typing import Any
+
+import numpy as np
+
+from meanfield.activation import Activation, as_activation
+from meanfield.precision import is_traced
+
+__all__ = ["ENSEMBLES", "FixedPoint", "Network", "Phase"]
+
+ENSEMBLES = ("gaussian", "orthogonal")
+
+
+class Phase(IntEnum):
+    """What depth does to two inputs that are almost the same."""
+
+    ORDERED = 0  # chi1 < 1: they become one
+    CRITICAL = 1  # chi1 = 1: the edge of chaos
+    CHAOTIC = 2  # chi1 > 1: they part
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+def check_weights(weights: str) -> str:
+    """The name of a weight ensemble, or an error that lists them."""
+    if weights not in ENSEMBLES:
+        raise ValueError(f"weights: must be one of {', '.join(ENSEMBLES)}; got {weights!r}")
+    return weights
+
+
+@dataclass(frozen=True)
+class Network:
+    r"""A wide fully connected network with random weights and biases.
+
+    `z_i = sum_j W_ij phi(z'_j) + b_i` with independent `W_ij` of mean 0 and variance
+    `weight_var / fan_in` and `b_i ~ N(0, bias_var)`.
+
+    Args:
+        phi: the activation: a callable, the name of a catalogued one, or an `Activation`.
+        weight_var: `sigma_w^2`, positive; a number or an array.
+        bias_var: `sigma_b^2`, not negative.
+        weights: the ensemble: `"gaussian"` or `"orthogonal"` (Haar, scaled to the same variance of
+            the entries). At infinite width both have the same maps.
+
+    Raises:
+        ValueError: a variance is negative or not finite, or the ensemble is unknown.
+
+    Example:
+        >>> import meanfield as mf
+        >>> mf.Network("tanh", weight_var=2.25, bias_var=0.0025)
+        Network(tanh, weight_var=2.25, bias_var=0.0025)
+    """
+
+    activation: Activation
+    weight_var: Any
+    bias_var: Any
+    weights: str
+
+    def __init__(self, phi, weight_var, bias_var=0.0, weights="gaussian") -> None:
+        for name, value, least in (("weight_var", weight_var, "> 0"), ("bias_var", bias_var, ">= 0")):
+            if is_traced(value):
+                continue
+            array = np.asarray(value, np.float64)
+            good = np.isfinite(array) & ((array > 0) if least == "> 0" else (array >= 0))
+            if not np.all(good | np.isnan(array)) or not np.any(good):
+                raise ValueError(f"{name}: must be a finite variance {least}, got {value!r}")
+        object.__setattr__(self, "activation", as_activation(phi))
+        object.__setattr__(self, "weight_var", weight_var)
+        object.__setattr__(self, "bias_var", bias_var)
+        object.__setattr__(self, "weights", check_weights(weights))
+
+    def __repr__(self) -> str:
+        parts = [self.activation.name, f"weight_var={_short(self.weight_var)}"]
+        parts.append(f"bias_var={_short(self.bias_var)}")
+        if self.weights != "gaussian":
+            parts.append(f"weights={self.weights!r}")
+        return f"Network({', '.join(parts)})"
+
+
+@dataclass(frozen=True, repr=False)
+class FixedPoint:
+    """A variance `q` that one layer of `network` reproduces, and what happens around it.
+
+    Fields are numbers, or arrays where several points were asked for at once.
+
+    Attributes:
+        network: the `Network`; `weight_var` and `bias_var` are passed through.
+        q: variance of the pre-activations.
+        chi1: `weight_var E[phi'^2]`, slope of the correlation map at 1.
+        variance_slope: `V'(q)`.
+        variance_curvature: `V''(q)`.
+        correlation: the correlation `c*` to which two inputs go.
+        depth_scale_q: `-1 / ln |V'|` layers; inf at slope 1, nan above.
+        depth_scale_c: the same for correlations.
+        sparsity: `P(phi = 0)`.
+        phase: a `Phase`.
+        stable: whether variances near `q` return to it (`|V'| < 1`); a marginal point is not stable.
+        error: bound of the relative error of `weight_var`, and of that of `bias_var` beside `q`.
+        errors: bounds of the absolute errors by field; what is printed stops at these digits.
+        universality_class: `"scale-invariant"`, `"K*=0"` or `"half-stable"` where both
+            susceptibilities are 1, else None.
+    """
+
+    network: Network
+    q: Any
+    chi1: Any
+    variance_slope: Any
+    variance_curvature: Any
+    correlation: Any
+    depth_scale_q: Any
+    depth_scale_c: Any
+    sparsity: Any
+    phase: Any
+    stable: Any
+    error: Any
+    errors: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    universality_class: str | None = None
+
+    @property
+    def activation(self) -> Activation:
+        """The activation of the network."""
+        return self.network.activation
+
+    @property
+    def weight_var(self):
+        """`sigma_w^2`; a weight has this over fan-in as its variance."""
+        return self.network.weight_var
+
+    @property
+    def bias_var(self):
+        """`sigma_b^2`."""
+        return self.network.bias_var
+
+    @property
+    def input_second_moment(self):
+        """`(q - bias_var) / weight_var`: what the mean square of the inputs of a layer is.
+
+        The first layer sees data: scale them to this mean square and its pre-activations have
+        variance `q` as well.
+        """
+        return (self.q - self.bias_var) / self.weight_var
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, by name; arrays as lists, the activation and phase by their names."""
+        numbers = {"activation": self.activation.name, "weights": self.network.weights}
+        for name in _SHOWN:
+            value = getattr(self, name)
+            if name == "phase":
+                numbers[name] = str(value) if isinstance(value, Phase) else np.asarray(value).tolist()
+            else:
+                numbers[name] = value.tolist() if hasattr(value, "tolist") else value
+        numbers["input_second_moment"] = np.asarray(self.input_second_moment).tolist()
+        numbers["universality_class"] = self.universality_class
+        return numbers
+
+    def __str__(self) -> str:
+        if is_traced(self.q, self.weight_var) or np.ndim(self.weight_var):
+            lines = [f"FixedPoint of {self.activation.name}"]
+            return "\n".join(lines + [f"  {n:20} {_short(getattr(self, n))}" for n in _SHOWN])
+        kind = f" ({self.universality_class})" if self.universality_class else ""
+        lines = [f"FixedPoint of {self.activation.name}, {self.network.weights} weights{kind}"]
+        for name in _SHOWN:
+            value = getattr(self, name)
+            text = digits(value, self.errors.get(name)) if isinstance(value, float) else str(value)
+            lines.append(f"  {name:20} {text}")
+        if self.universality_class == "scale-invariant":
+            lines.append("  any q is a fixed point: the variances do not depend on it")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+_SHOWN = ("q", "weight_var", "bias_var", *(f.name for f in fields(FixedPoint)[2:12]))
+
+
+def digits(value: float, error: float | None) -> str:
+    """A number with the digits that its absolute error supports, at most 15."""
+    if error is None or not isfinite(value) or value == 0:
+        return f"{value:.6g}"
+    if not isfinite(error) or error >= abs(value):
+        return f"{value:.0e} (no digit is certain: the error is {error:.0e})"
+    certain = 15 if error <= 0 else floor(log10(abs(value))) - floor(log10(2 * error))
+    return f"{value:.{max(1, min(15, certain))}g}"
+
+
+def _short(value: Any) -> str:
+    if is_traced(value):
+        return "traced"
+    array = np.asarray(value, np.float64) if not isinstance(value, np.ndarray) else value
+    if array.ndim == 0:
+        return f"{float(array):.6g}"
+    return np.array2string(array, precision=6, threshold=6, edgeitems=2)
