@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from meanfield.activation import Activation
-    from meanfield.criticality import critical, critical_line, critical_points
+    from meanfield.criticality import critical, critical_line
     from meanfield.errors import (
         MeanFieldError,
         NoCriticalPointError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from meanfield.initializers import bias_initializer, initializer
     from meanfield.network import FixedPoint, Network
+    from meanfield.search import critical_points
 
 __version__ = "0.1.0"
 
@@ -47,7 +48,7 @@ _MODULE_OF = {
     "bias_initializer": "initializers",
     "critical": "criticality",
     "critical_line": "criticality",
-    "critical_points": "criticality",
+    "critical_points": "search",
     "initializer": "initializers",
 }
 

@@ -14,12 +14,12 @@ from meanfield.gaussian import Columns, Moments, columns_of, moments_of
 from meanfield.precision import is_traced
 from meanfield.samples import Samples, sample
 
-__all__ = ["Activation", "as_activation"]
+__all__ = ["LEAST_REACH", "Activation", "as_activation"]
 
 Array = NDArray[np.float64]
 
 _SIGMAS = 13.0  # beyond: 1e-37 of the weight, so that even x^12 has nothing left
-_LEAST_REACH = 16.0
+LEAST_REACH = 16.0
 _USUAL_REACH = 128.0
 
 
@@ -154,7 +154,7 @@ class Activation:
         The samples are extended outwards until what lies beyond is negligible. A moment that
         overflows is `inf`; one that cannot be had in float64 is `nan` with error `inf`.
         """
-        reach = max(_LEAST_REACH, 2.0 ** ceil(log2(_SIGMAS * sqrt(q.max()))))
+        reach = max(LEAST_REACH, 2.0 ** ceil(log2(_SIGMAS * sqrt(q.max()))))
         while True:
             columns = self.columns(reach)
             result = moments_of(columns, q, derivatives)
@@ -170,7 +170,7 @@ class Activation:
     @cached_property
     def is_homogeneous(self) -> bool:
         """Whether `phi(a x) = a phi(x)` for `a > 0`: the scale-invariant class."""
-        samples = self.columns(_LEAST_REACH).samples
+        samples = self.columns(LEAST_REACH).samples
         if np.any(samples.kinks != 0) or len(samples.jumps):
             return False
         ratio = samples.value / samples.x

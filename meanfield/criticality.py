@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from meanfield.activation import Activation, as_activation
+from meanfield.activation import LEAST_REACH, Activation, as_activation
 from meanfield.errors import NoCriticalPointError, UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.network import FixedPoint, Network, Phase, check_weights
@@ -58,12 +58,18 @@ def edge_at(activation: Activation, q: Array) -> Edge:
     m = activation.moments(q, derivatives=True)
     second, slope = m.value[:, _PHI2], m.value[:, _DPHI2]
     second_error, slope_error = m.error[:, _PHI2], m.error[:, _DPHI2]
-    if np.any(slope == np.inf):
+    samples = activation.columns(LEAST_REACH).samples
+    if np.all(slope == np.inf) and (len(samples.jumps) or samples.steep[0]):
         raise NoCriticalPointError(_infinite_slope(activation, q))
     for name, value, error in (
         ("E[phi^2]", second, second_error),
         ("E[phi'^2]", slope, slope_error),
     ):
+        if np.any(value == np.inf):
+            raise UnresolvedError(
+                f"{activation.name}: {name} overflows float64 at q = {q[np.argmax(value)]:.6g}; ask "
+                "for a smaller q"
+            )
         bad = ~np.isfinite(value) | (error > _UNRESOLVED * np.abs(value)) & (error > 1e-290)
         if np.any(bad):
             raise UnresolvedError(activation.why_not(float(q[np.argmax(bad)]), name))
@@ -188,7 +194,7 @@ def critical(
         (2.193699903532, 0.067191674706)
         >>> import jax.numpy as jnp
         >>> round(mf.critical(jnp.tanh, bias_var=0.05).q, 9)
-        0.570047876
+        0.570047882
     """
     if q is not None and bias_var is not None:
         raise ValueError(

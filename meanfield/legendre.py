@@ -5,10 +5,12 @@ known by its values at `NODES`, equivalently by the coefficients of its Legendre
 `f(u) = sum_n c_n P_n(u)`, `n < 16`. The last coefficients say whether it is resolved.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NODES", "ORDER", "WEIGHTS", "coefficients", "nodes", "series", "slope_series", "slopes_at_nodes",
+__all__ = ["NODES", "ORDER", "TO_COEFFICIENTS", "WEIGHTS", "coefficients", "nodes", "noise", "series", "slope_series", "slopes_at_nodes",
            "tail"]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -18,7 +20,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(ORDER)
 
 _VANDERMONDE = np.polynomial.legendre.legvander(NODES, ORDER - 1)
 # c_n = (2n + 1)/2 sum_j w_j P_n(u_j) f_j: exact for polynomials of degree below 16
-_TO_COEFFICIENTS = (_VANDERMONDE * WEIGHTS[:, None]) * (np.arange(ORDER) + 0.5)
+TO_COEFFICIENTS = (_VANDERMONDE * WEIGHTS[:, None]) * (np.arange(ORDER) + 0.5)
 _SLOPE = np.polynomial.legendre.legder(np.eye(ORDER)).T
 
 
@@ -30,12 +32,24 @@ def nodes(left: Array, right: Array) -> Array:
 
 def coefficients(values: Array) -> Array:
     """Legendre coefficients from values at the nodes, along the last axis."""
-    return values @ _TO_COEFFICIENTS
+    return values @ TO_COEFFICIENTS
 
 
 def tail(coefficient: Array) -> Array:
     """The size of what the series has left out: the larger of its last two coefficients."""
     return np.max(np.abs(coefficient[..., -2:]), axis=-1)
+
+
+def noise(coefficient, size, eps: float, xp: Any = np):
+    """Error of values on panels: their rounding, and what the end of the series shows of it.
+
+    A smooth function's coefficients fall steadily, and what lies beyond the last ones falls on:
+    only where they have levelled off are they noise. `xp` is the array module, numpy or jax.numpy.
+    """
+    middle = xp.max(xp.abs(coefficient[..., 7:10]), axis=-1)
+    last = xp.max(xp.abs(coefficient[..., -2:]), axis=-1)
+    levelled = xp.minimum(1.0, last / xp.where(middle > 0, middle, 1.0)) ** 2
+    return last * levelled + eps * size
 
 
 def slope_series(coefficient: Array, width: Array) -> Array:

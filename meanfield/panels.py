@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from meanfield.callables import Box
 from meanfield.errors import UnresolvedError
-from meanfield.legendre import coefficients, nodes, slopes_at_nodes, tail
+from meanfield.legendre import coefficients, nodes, noise, slopes_at_nodes, tail
 from meanfield.precision import EPS
 
 __all__ = ["MAX_PANELS", "Panels", "resolve"]
@@ -45,18 +45,6 @@ class Panels:
         return Panels(
             *(None if field is None else field[which] for field in vars(self).values())
         )  # fmt: skip
-
-
-def _noise(series: Array, size: Array, eps: float) -> Array:
-    """Error of values on panels: their rounding, and what the end of the series shows of it.
-
-    A smooth function's coefficients fall steadily, and what lies beyond the last ones falls on:
-    only where they have levelled off are they noise.
-    """
-    middle = np.max(np.abs(series[:, 7:10]), axis=1)
-    last = tail(series)
-    levelled = np.minimum(1.0, last / np.where(middle > 0, middle, 1.0)) ** 2
-    return last * levelled + eps * size
 
 
 def _scale(at: Array, size: Array, where: Array) -> Array:
@@ -131,10 +119,10 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
         resolved = (smooth | noisy) & finite
         ended = resolved | (right - left <= narrowest * np.maximum(reach, floor))
         ended |= reach < _TINY
-        noise = [_noise(c, s, box.eps) for c, s in zip(series, sizes, strict=True)]
+        noises = [noise(c, s, box.eps) for c, s in zip(series, sizes, strict=True)]
         panels = Panels(
             left, right, x, functions[0], functions[1] if len(functions) == 2 else None,
-            noise[0], noise[-1] if len(noise) == 2 else np.zeros(len(left)), resolved,
+            noises[0], noises[-1] if len(noises) == 2 else np.zeros(len(left)), resolved,
         )  # fmt: skip
         done.append(panels.take(ended))
         generation += 1

@@ -48,6 +48,7 @@ class Samples:
     steep: tuple[bool, bool]  # whether phi'^2 and phi'^4 are not integrable at a kink
 
 
+@np.errstate(all="ignore")  # what overflows is judged by its place and value
 def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
     """Sample `box` on `[-reach, reach]`, or as far as its values are finite.
 

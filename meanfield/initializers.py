@@ -1,0 +1,99 @@
+"""Initializers that draw weights and biases with the variances of a `FixedPoint`."""
+
+from collections.abc import Callable
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from meanfield.network import FixedPoint
+
+if TYPE_CHECKING:
+    import jax
+
+__all__ = ["bias_initializer", "initializer"]
+
+Initializer = Callable[..., "jax.Array"]
+
+
+def initializer(point: FixedPoint, input_second_moment: float | None = None) -> Initializer:
+    r"""Draws weights with `W_ij ~ N(0, weight_var / fan_in)`, or orthogonal ones of that variance.
+
+    Args:
+        point: where to initialise, as from `critical`. With `bias_var > 0` the biases must be
+            drawn too: `bias_initializer`.
+        input_second_moment: for the first layer, which sees data instead of activations: the mean
+            square of its inputs. Its weights are scaled so that its pre-activations have
+            variance `point.q` all the same. Leave it out for every other layer.
+
+    Returns:
+        `init(key, shape, dtype=float)`, as in `jax.nn.initializers`: for dense layers and
+        convolutions, with fan-in on the second last axis (times the receptive field). Orthogonal
+        weights are drawn on the last two axes, and a convolution's only in its receptive
+        field as a whole: its fan-in is flattened.
+
+    Raises:
+        ValueError: `input_second_moment` is not positive, or `point.q = 0`, whose data has no size.
+
+    Example:
+        >>> import jax, meanfield as mf
+        >>> init = mf.initializer(mf.critical("gelu"))
+        >>> init(jax.random.key(0), (64, 32)).shape
+        (64, 32)
+    """
+    import jax
+
+    weight_var = _scalar(point.weight_var)
+    if input_second_moment is not None:
+        if not input_second_moment > 0:
+            raise ValueError(
+                f"input_second_moment: must be > 0, got {input_second_moment!r}; it is the mean "
+                "square of the inputs of the first layer"
+            )
+        expected = _scalar(point.input_second_moment)
+        if expected == 0:
+            raise ValueError(
+                "input_second_moment: the point has q = 0, at which inputs have no size; take a "
+                "critical point at the q that the data should have"
+            )
+        weight_var *= expected / input_second_moment
+    scaling = jax.nn.initializers.variance_scaling
+    if point.network.weights == "gaussian":
+        return scaling(weight_var, "fan_in", "normal")
+
+    def orthogonal(key, shape, dtype=float, **_):
+        import numpy as np
+
+        fan_in, fan_out = int(np.prod(shape[:-1])), shape[-1]
+        # a Haar block has entries of variance 1 / max(fan_in, fan_out)
+        scale = sqrt(weight_var * max(fan_in, fan_out) / fan_in)
+        matrix = jax.nn.initializers.orthogonal(scale)(key, (fan_in, fan_out), dtype)
+        return matrix.reshape(shape)
+
+    return orthogonal
+
+
+def bias_initializer(point: FixedPoint) -> Initializer:
+    r"""Draws biases `b_i ~ N(0, bias_var)`.
+
+    Args:
+        point: where to initialise, as from `critical`.
+
+    Returns:
+        `init(key, shape, dtype=float)`, as in `jax.nn.initializers`.
+
+    Example:
+        >>> import jax, meanfield as mf
+        >>> mf.bias_initializer(mf.critical("gelu"))(jax.random.key(0), (32,)).shape
+        (32,)
+    """
+    import jax
+
+    return jax.nn.initializers.normal(sqrt(_scalar(point.bias_var)))
+
+
+def _scalar(value) -> float:
+    try:
+        return float(value)
+    except TypeError as error:
+        raise ValueError(
+            "point: it holds several points; make one initializer for each, from a scalar q"
+        ) from error

@@ -1,0 +1,265 @@
+r"""Searching the edge of chaos over all variances: at a given `bias_var`, and for critical points.
+
+Along the edge everything is a smooth function of one variable, `log q`. It is tabulated on a grid
+and its sign changes, and those of its derivative (a root that only touches), are polished. The
+points where both susceptibilities are 1 have slopes within 1e-3 of 1 all around (GELU, SiLU):
+iterating the variance map there takes 10^5 layers to converge, solving the two conditions none.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from meanfield.activation import Activation, as_activation
+from meanfield.criticality import Edge, checked_variances, edge_at, fixed_point
+from meanfield.errors import MeanFieldError, NoCriticalPointError, UnresolvedError
+from meanfield.network import FixedPoint, Network, Phase
+
+__all__ = ["critical_at_bias", "critical_points", "where_valid"]
+
+Array = NDArray[np.float64]
+
+_RANGE = (1e-8, 1e6)
+_PER_DECADE = 20
+
+
+@lru_cache(maxsize=8)
+def _table(activation: Activation) -> Edge:
+    """The edge along a grid of `q`, as far up as the activation can be computed."""
+    trouble: MeanFieldError | None = None
+    for top in (_RANGE[1], 1e4, 1e2, 1.0):
+        count = round(np.log10(top / _RANGE[0]) * _PER_DECADE) + 1
+        q = np.geomspace(_RANGE[0], top, count)
+        # small variances may lie where phi is flat and E[phi'^2] underflows: from there on up
+        while len(q) > _PER_DECADE:
+            try:
+                return edge_at(activation, q)
+            except NoCriticalPointError as error:
+                trouble = error
+                if len(activation.jumps):
+                    raise
+                q = q[_PER_DECADE:]
+            except UnresolvedError as error:
+                trouble = error
+                break
+    assert trouble is not None
+    raise trouble
+
+
+def _roots(activation: Activation, grid: Array, of: Callable[[Edge], tuple[Array, Array, Array | None]],
+           table: Edge) -> list[float]:  # fmt: skip
+    """Roots in `q` of a function on the edge, given with its error and perhaps its derivative."""
+    from scipy.optimize import brentq
+
+    def at(q: float, which: int) -> float:
+        result = of(edge_at(activation, np.array([q])))[which]
+        assert result is not None
+        return float(result[0])
+
+    def polish(low: float, high: float, which: int = 0) -> float:
+        # in log q the brackets are even; the last digit of q is that of its logarithm over ln q
+        q = np.exp(brentq(lambda t: at(np.exp(t), which), np.log(low), np.log(high), xtol=1e-16))
+        return float(min(max(q, low), high))
+
+    value, error, slope = of(table)
+    sign = np.where(np.abs(value) <= error, 0.0, np.sign(value))
+    known = np.flatnonzero(sign)
+    roots = [
+        polish(grid[i], grid[j])
+        for i, j in zip(known[:-1], known[1:], strict=True)
+        if sign[i] != sign[j]
+    ]
+    if slope is not None:
+        for i in np.flatnonzero((sign[:-1] == sign[1:]) & (sign[:-1] * slope[:-1] < 0) & (sign[1:] * slope[1:] > 0)):
+            turn = polish(grid[i], grid[i + 1], 2)
+            height, doubt = at(turn, 0), at(turn, 1)
+            if abs(height) <= doubt:
+                roots.append(turn)
+            elif np.sign(height) != sign[i]:
+                roots += [polish(grid[i], turn), polish(turn, grid[i + 1])]
+    return sorted(roots)
+
+
+def where_valid(activation: Activation) -> str:
+    """A sentence about the `q` at which there is a critical point."""
+    try:
+        table = _table(activation)
+    except MeanFieldError:
+        return "No q that would do was found"
+    good = table.bias_var >= 0
+    if not np.any(good):
+        return (
+            f"No q from {table.q[0]:.0e} to {table.q[-1]:.0e} would do: subtract its mean from "
+            "the activation, or choose another"
+        )
+    crossings = _roots(activation, table.q, lambda e: (e.bias_var, e.bias_error, None), table)
+    ends = np.concatenate([[table.q[0]], crossings, [table.q[-1]]])
+    spans = [
+        f"{low:.4g} to {high:.4g}"
+        for low, high in zip(ends[:-1], ends[1:], strict=True)
+        if np.any(good & (table.q >= low) & (table.q <= high))
+    ]
+    return f"There is one for q from {' and from '.join(spans)}"
+
+
+def critical_at_bias(activation: Activation, bias_var: ArrayLike, weights: str) -> FixedPoint:
+    """`critical` where `bias_var` is given: the one root in `q` of the edge's `bias_var(q)`."""
+    wanted = checked_variances("bias_var", bias_var, ">= 0")
+    q = np.array([_variance_at(activation, float(b)) for b in wanted.ravel()])
+    if np.any(q == 0):
+        if wanted.ndim:
+            raise NoCriticalPointError(
+                f"bias_var: at entries {np.flatnonzero(q == 0).tolist()}, {activation.name} is "
+                "critical only in the limit q = 0; ask for those one by one"
+            )
+        return _at_zero(activation, weights)
+    return fixed_point(edge_at(activation, q), activation, weights, wanted.shape, wanted.ravel())
+
+
+def _variance_at(activation: Activation, bias_var: float) -> float:
+    if activation.is_homogeneous:
+        if bias_var == 0:
+            return 1.0
+        raise NoCriticalPointError(
+            f"{activation.name}: no critical point at bias_var = {bias_var:.6g}: a scale-invariant "
+            "activation is critical only at bias_var = 0, where every q is a fixed point"
+        )
+    table = _table(activation)
+    roots = _roots(
+        activation, table.q,
+        lambda edge: (edge.bias_var - bias_var, edge.bias_error, edge.bias_slope), table,
+    )  # fmt: skip
+    if len(roots) == 1:
+        return roots[0]
+    if roots:
+        listed = ", ".join(f"{q:.10g}" for q in roots)
+        raise NoCriticalPointError(
+            f"bias_var: {activation.name} is critical at bias_var = {bias_var:.6g} for "
+            f"{len(roots)} variances, q = {listed}; say which by q="
+        )
+    if bias_var == 0 and _vanishing(activation) is not None:
+        return 0.0
+    valid = table.bias_var[table.bias_var >= 0]
+    span = f"it takes values from {valid.min():.4g} to {valid.max():.4g}" if len(valid) else (
+        "it is negative"
+    )  # fmt: skip
+    raise NoCriticalPointError(
+        f"bias_var: {activation.name} has no critical point at bias_var = {bias_var:.6g}: along the "
+        f"edge of chaos, for q from {table.q[0]:.3g} to {table.q[-1]:.3g}, {span}"
+    )
+
+
+def critical_points(phi: Callable | str | Activation) -> tuple[FixedPoint, ...]:
+    r"""The points where both susceptibilities are 1: `chi1 = V'(q) = 1`.
+
+    There depth changes neither the size of a signal nor the angle between two, to first order.
+
+    Args:
+        phi: the activation, as for `critical`.
+
+    Returns:
+        `FixedPoint`s in order of `q`, each with its `universality_class`:
+
+        - `"scale-invariant"`: `phi` is linear on both sides of 0. Every `q` is critical; the point
+          at `q = 1` stands for all.
+        - `"K*=0"`: `phi(0) = 0`, `phi` is smooth at 0 and its variance map lies below the
+          diagonal: the variance decays to 0 like a power of depth. The point has `q = 0`,
+          and its fields are limits from above. An activation with a kink at 0 (ELU) is in no class.
+        - `"half-stable"`: an isolated `q` that attracts from one side only. Where `V' = chi1` holds
+          at every `q` (shifted ReLU), the point at `q = 1` stands for all.
+
+        Empty if there is none (sigmoid, softplus, ELU).
+
+    Raises:
+        UnresolvedError: the activation cannot be sampled to useful accuracy.
+
+    Source: Roberts, Yaida & Hanin 2022, arXiv 2106.10165, chapter 5.
+
+    Example:
+        >>> import meanfield as mf
+        >>> (point,) = mf.critical_points("gelu")
+        >>> point.universality_class, round(point.q, 9), round(point.weight_var, 9)
+        ('half-stable', 3.561552813, 1.983058257)
+    """
+    activation = as_activation(phi)
+    if activation.is_homogeneous:
+        return (_labelled(activation, 1.0, "scale-invariant"),)
+    try:
+        table = _table(activation)
+    except NoCriticalPointError:
+        return ()
+    gap, error = table.susceptibility_gap, table.gap_error
+    if np.all(np.abs(gap) <= error):
+        points = [_labelled(activation, 1.0, "half-stable")]
+    else:
+        roots = _roots(
+            activation, table.q, lambda e: (e.susceptibility_gap, e.gap_error, None), table
+        )
+        points = [_labelled(activation, q, "half-stable") for q in roots]
+    points = [point for point in points if point.bias_var >= 0]
+    if _vanishing(activation) is not None:
+        points.insert(0, _at_zero(activation, "gaussian"))
+    return tuple(points)
+
+
+def _labelled(activation: Activation, q: float, universality_class: str) -> FixedPoint:
+    edge = edge_at(activation, np.array([q]))
+    # the root was solved for: the slope is 1 by construction, and what is left is rounding
+    edge = edge._replace(slope=np.ones(1))
+    point = fixed_point(edge, activation, "gaussian", ())
+    return _with(point, universality_class=universality_class)
+
+
+def _with(point: FixedPoint, **changes: Any) -> FixedPoint:
+    from dataclasses import replace
+
+    return replace(point, **changes)
+
+
+def _vanishing(activation: Activation) -> float | None:
+    """`phi'(0)` if small variances are attracted to a critical point at 0, else None."""
+    samples = activation.columns(16.0).samples
+    near = np.abs(samples.x) < 2.0**-16
+    if np.any(np.abs(samples.kinks) < 2.0**-16):
+        return None
+    size = float(np.max(np.abs(samples.value[np.abs(samples.x) < 1])))
+    # phi is smooth and the nodes are at 1e-5 and below: what a parabola leaves out is 1e-15
+    value, slope = (
+        float(np.polynomial.polynomial.polyfit(samples.x[near], f[near], 2)[0])
+        for f in (samples.value, samples.slope)
+    )
+    if abs(value) > 1e-13 * size or abs(slope) < 1e-8 * size:
+        return None
+    q = np.geomspace(1e-6, 1.0, 61)
+    moments = activation.moments(q)
+    excess = moments.value[:, 1] / (slope**2 * q) - 1
+    doubt = moments.error[:, 1] / (slope**2 * q) + 1e-9
+    seen = np.flatnonzero(np.abs(excess) > doubt)
+    return slope if len(seen) and excess[seen[0]] < 0 else None
+
+
+def _at_zero(activation: Activation, weights: str) -> FixedPoint:
+    """The critical point at `q = 0`, from limits: `weight_var = 1 / phi'(0)^2`, `bias_var = 0`."""
+    slope = _vanishing(activation)
+    assert slope is not None
+    q = 1e-2 * 2.0 ** -np.arange(5)
+    edge = edge_at(activation, q)
+
+    weight_var = slope**-2
+    # the polynomial in q through all points, and through all but one, at q = 0
+    curvature, other = (
+        float(np.polynomial.polynomial.polyfit(q[k:], edge.curvature[k:], len(q) - 1 - k)[0])
+        for k in (0, 1)
+    )
+    doubt = 2 * float(edge.weight_error[-1] / edge.weight_var[-1]) + 1e-14
+    return FixedPoint(
+        network=Network(activation, weight_var, 0.0, weights),
+        q=0.0, chi1=1.0, variance_slope=1.0, variance_curvature=curvature, correlation=1.0,
+        depth_scale_q=float("inf"), depth_scale_c=float("inf"), sparsity=0.0,
+        phase=Phase.CRITICAL, stable=False, error=doubt,
+        errors={"weight_var": doubt * weight_var, "bias_var": 0.0, "variance_curvature": abs(curvature - other)},
+        universality_class="K*=0",
+    )  # fmt: skip
