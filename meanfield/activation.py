@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.callables import Box, TracedFunction, open_box
 from meanfield.gaussian import Columns, Moments, columns_of, moments_of
+from meanfield.interpolation import interpolate
 from meanfield.precision import is_traced
 from meanfield.samples import Samples, sample
 
@@ -21,6 +22,7 @@ Array = NDArray[np.float64]
 _SIGMAS = 13.0  # beyond: 1e-37 of the weight, so that even x^12 has nothing left
 LEAST_REACH = 16.0
 _USUAL_REACH = 128.0
+_MANY = 1024  # variances from which on interpolation pays
 
 
 class Activation:
@@ -154,17 +156,26 @@ class Activation:
         The samples are extended outwards until what lies beyond is negligible. A moment that
         overflows is `inf`; one that cannot be had in float64 is `nan` with error `inf`.
         """
+        if len(q) < _MANY or derivatives:
+            return self._summed(q, derivatives)
+
+        def direct(some: Array) -> tuple[Array, Array]:
+            moments = self._summed(some, False)
+            return moments.value, moments.error
+
+        return Moments(*interpolate(direct, q))
+
+    def _summed(self, q: Array, derivatives: bool) -> Moments:
         reach = max(LEAST_REACH, 2.0 ** ceil(log2(_SIGMAS * sqrt(q.max()))))
         while True:
             columns = self.columns(reach)
-            result = moments_of(columns, q, derivatives)
-            short = result.beyond > 1e-15 * np.abs(result.value)
-            if not np.any(short):
+            result, beyond = moments_of(columns, q, derivatives)
+            short = beyond is not None and np.any(beyond > 1e-15 * np.abs(result.value))
+            if beyond is None or not short:
                 return result
-            if all(columns.samples.broken) or reach >= 2.0**10 * _SIGMAS * np.sqrt(np.max(q)):
-                unknown = ~np.isfinite(result.beyond)
-                result.value[unknown] = np.nan
-                return replace(result, error=result.error + result.beyond)
+            if all(columns.samples.broken) or reach >= 2.0**10 * _SIGMAS * sqrt(q.max()):
+                result.value[~np.isfinite(beyond)] = np.nan
+                return replace(result, error=result.error + beyond)
             reach *= 2
 
     @cached_property

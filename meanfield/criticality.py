@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import LEAST_REACH, Activation, as_activation
-from meanfield.errors import NoCriticalPointError, UnresolvedError
-from meanfield.gaussian import MOMENTS
+from meanfield.errors import MeanFieldError, NoCriticalPointError, UnresolvedError
+from meanfield.gaussian import MOMENTS, Moments
 from meanfield.network import FixedPoint, Network, Phase, check_weights
 from meanfield.precision import EPS, is_traced
 
-__all__ = ["CriticalLine", "Edge", "critical", "critical_line", "edge_at", "fixed_point"]
+__all__ = ["CriticalLine", "Edge", "critical", "critical_line", "depth_scale", "edge_at",
+           "fixed_point", "reshaped"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -31,85 +32,119 @@ _UNRESOLVED = 0.05  # a moment known worse than this is not a number to choose v
 
 
 class Edge(NamedTuple):
-    """The edge of chaos along `q`, arrays of its shape, each with a bound of its error."""
+    """The edge of chaos at `q`: numbers, or arrays of its shape, each with a bound of its error."""
 
-    q: Array
-    weight_var: Array
-    bias_var: Array
-    slope: Array
-    curvature: Array
-    sparsity: Array
-    weight_error: Array
-    bias_error: Array
-    slope_error: Array
-    curvature_error: Array
-    susceptibility_gap: Array  # dE[phi^2]/dq - E[phi'^2], zero where both susceptibilities are 1
-    gap_error: Array
-    bias_slope: Array  # d bias_var / dq along the edge
+    q: Any
+    weight_var: Any
+    bias_var: Any
+    slope: Any
+    curvature: Any
+    sparsity: Any
+    weight_error: Any
+    bias_error: Any
+    slope_error: Any
+    curvature_error: Any
+    susceptibility_gap: Any  # dE[phi^2]/dq - E[phi'^2], zero where both susceptibilities are 1
+    gap_error: Any
+    bias_slope: Any  # d bias_var / dq along the edge
+
+    @property
+    def error(self):
+        """Relative error of `weight_var`, or that of `bias_var` beside `q` where it is larger."""
+        return _larger(self.weight_error / self.weight_var, self.bias_error / self.q)
 
 
-def edge_at(activation: Activation, q: Array) -> Edge:
-    """The formulas of the module's docstring at variances of shape (n,), valid or not.
+def edge_at(activation: Activation, q: Any) -> Edge:
+    """The formulas of the module's docstring at a variance or an array of them, valid or not.
 
     Raises:
         UnresolvedError: a moment that is needed could not be computed.
         NoCriticalPointError: `E[phi'^2]` is infinite or zero.
     """
-    m = activation.moments(q, derivatives=True)
-    second, slope = m.value[:, _PHI2], m.value[:, _DPHI2]
-    second_error, slope_error = m.error[:, _PHI2], m.error[:, _DPHI2]
-    samples = activation.columns(LEAST_REACH).samples
-    if np.all(slope == np.inf) and (len(samples.jumps) or samples.steep[0]):
-        raise NoCriticalPointError(_infinite_slope(activation, q))
-    for name, value, error in (
-        ("E[phi^2]", second, second_error),
-        ("E[phi'^2]", slope, slope_error),
-    ):
-        if np.any(value == np.inf):
-            raise UnresolvedError(
-                f"{activation.name}: {name} overflows float64 at q = {q[np.argmax(value)]:.6g}; ask "
-                "for a smaller q"
-            )
-        bad = ~np.isfinite(value) | (error > _UNRESOLVED * np.abs(value)) & (error > 1e-290)
-        if np.any(bad):
-            raise UnresolvedError(activation.why_not(float(q[np.argmax(bad)]), name))
-    if np.any(slope < 1e-290):
-        raise NoCriticalPointError(
-            f"{activation.name}: E[phi'^2] is {slope.min():.3g} at q = {q[np.argmin(slope)]:.6g}, so "
-            "no finite weight_var reaches chi1 = 1; ask for a larger q, at which pre-activations "
-            "reach where phi varies"
-        )
-    assert m.first is not None and m.first_error is not None
-    assert m.second is not None and m.second_error is not None
-    weight_var = 1 / slope
-    relative = slope_error / slope + EPS
+    scalar = isinstance(q, float)  # arithmetic with floats is ten times as fast as with arrays
+    m = activation.moments(np.array([q]) if scalar else q, derivatives=True)
+
+    def pick(array: Array | None, column: int) -> Any:
+        assert array is not None
+        return float(array[0, column]) if scalar else array[:, column]
+
+    second, second_error = pick(m.value, _PHI2), pick(m.error, _PHI2)
+    gradient, gradient_error = pick(m.value, _DPHI2), pick(m.error, _DPHI2)
+    known = _known(second, second_error) & _known(gradient, gradient_error)
+    if not np.all(known & (gradient > 1e-290)):
+        raise _why_not(activation, np.atleast_1d(q), m)
+    weight_var = 1 / gradient
+    relative = gradient_error / gradient + EPS
     spent = weight_var * second
-    bias_error = spent * (relative + second_error / second + EPS) + EPS * q
-    rate = weight_var * m.first[:, _PHI2]
-    curvature = weight_var * m.second[:, _PHI2]
+    slope, curvature = (weight_var * pick(a, _PHI2) for a in (m.first, m.second))
+    slope_error, curvature_error = (
+        weight_var * pick(error, _PHI2) + abs(number) * relative
+        for error, number in ((m.first_error, slope), (m.second_error, curvature))
+    )
+    bias_error = spent * (relative + EPS) + weight_var * second_error + EPS * q
     return Edge(
         q=q,
         weight_var=weight_var,
         bias_var=_snap(q - spent, 0.0, bias_error),
-        slope=_snap(rate, 1.0, weight_var * m.first_error[:, _PHI2] + np.abs(rate) * relative),
-        curvature=_snap(curvature, 0.0, weight_var * m.second_error[:, _PHI2]),
-        sparsity=m.value[:, _SPARSITY],
+        slope=_snap(slope, 1.0, slope_error),
+        curvature=_snap(curvature, 0.0, curvature_error),
+        sparsity=pick(m.value, _SPARSITY),
         weight_error=weight_var * relative,
         bias_error=bias_error,
-        slope_error=weight_var * m.first_error[:, _PHI2] + np.abs(rate) * relative,
-        curvature_error=weight_var * m.second_error[:, _PHI2] + np.abs(curvature) * relative,
-        susceptibility_gap=m.first[:, _PHI2] - slope,
-        gap_error=m.first_error[:, _PHI2] + slope_error,
-        bias_slope=1 - rate + spent * weight_var * m.first[:, _DPHI2],
+        slope_error=slope_error,
+        curvature_error=curvature_error,
+        susceptibility_gap=pick(m.first, _PHI2) - gradient,
+        gap_error=pick(m.first_error, _PHI2) + gradient_error,
+        bias_slope=1 - slope + spent * weight_var * pick(m.first, _DPHI2),
     )
 
 
-def _snap(value: Array, target: float, error: Array) -> Array:
+def _known(value: Any, error: Any) -> Any:
+    return (error <= _UNRESOLVED * value) & (value < np.inf)
+
+
+def _larger(a: Any, b: Any) -> Any:
+    return max(a, b) if isinstance(a, float) else np.maximum(a, b)
+
+
+def _snap(value: Any, target: float, error: Any) -> Any:
     """`target` where the value is the same within its error: 1 is marginal, 1 - 1e-16 is stable."""
-    return np.where(np.abs(value - target) <= error, target, value)
+    same = abs(value - target) <= error
+    return (target if same else value) if isinstance(value, float) else np.where(same, target, value)
 
 
-def _infinite_slope(activation: Activation, q: Array) -> str:
+def depth_scale(slope: Any) -> Any:
+    """`-1 / ln |slope|`, the number of layers in which a distance falls by 1/e; see `FixedPoint`."""
+    size = np.abs(slope)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.where(size < 1, -1 / np.log(size), np.where(size == 1, np.inf, np.nan))
+    return float(scale) if scale.ndim == 0 else scale
+
+
+def _why_not(activation: Activation, q: Array, m: Moments) -> MeanFieldError:
+    """The error that says which moment fails, where and why."""
+    samples = activation.columns(LEAST_REACH).samples
+    gradient = m.value[:, _DPHI2]
+    if np.all(gradient == np.inf) and (len(samples.jumps) or samples.steep[0]):
+        return NoCriticalPointError(_infinite_slope(activation))
+    for name, column in (("E[phi^2]", _PHI2), ("E[phi'^2]", _DPHI2)):
+        value, error = m.value[:, column], m.error[:, column]
+        if np.any(value == np.inf):
+            where = q[np.argmax(value == np.inf)]
+            return UnresolvedError(
+                f"{activation.name}: {name} overflows float64 at q = {where:.6g}; ask for a smaller q"
+            )
+        bad = ~_known(value, error) & (value > 1e-290) | np.isnan(value)
+        if np.any(bad):
+            return UnresolvedError(activation.why_not(float(q[np.argmax(bad)]), name))
+    return NoCriticalPointError(
+        f"{activation.name}: E[phi'^2] is {gradient.min():.3g} at q = {q[np.argmin(gradient)]:.6g}, "
+        "so no finite weight_var reaches chi1 = 1; ask for a larger q, at which pre-activations "
+        "reach where phi varies"
+    )
+
+
+def _infinite_slope(activation: Activation) -> str:
     where = activation.jumps
     what = f"it jumps at x = {where[0]:.6g}" if len(where) else "its slope is not square-integrable"
     return (
@@ -118,37 +153,30 @@ def _infinite_slope(activation: Activation, q: Array) -> str:
     )
 
 
-def fixed_point(edge: Edge, activation: Activation, weights: str, shape: tuple[int, ...],
-                bias_var: Array | None = None) -> FixedPoint:  # fmt: skip
+def fixed_point(
+    edge: Edge, activation: Activation, weights: str, bias_var: Any = None
+) -> FixedPoint:
     """A `FixedPoint` from points on the edge; `bias_var` instead of the edge's where it was given."""
-    def shaped(array: Array) -> Any:
-        return float(array[0]) if shape == () else np.asarray(array).reshape(shape)
-
-    slope = edge.slope
-    with np.errstate(divide="ignore", invalid="ignore"):
-        depth_scale = -1 / np.log(np.abs(slope))
-    depth_scale = np.where(np.abs(slope) == 1, np.inf, np.where(np.abs(slope) > 1, np.nan, depth_scale))
-    ones = np.ones_like(edge.q)
-    stable = np.abs(slope) < 1
+    scalar = isinstance(edge.q, float)
+    shape = np.shape(edge.q)
+    stable = abs(edge.slope) < 1
     bias = edge.bias_var if bias_var is None else bias_var
-    error = np.maximum(edge.weight_error / edge.weight_var, edge.bias_error / edge.q)
     return FixedPoint(
-        network=Network(activation, shaped(edge.weight_var), shaped(bias), weights),
-        q=shaped(edge.q),
-        chi1=shaped(ones),
-        variance_slope=shaped(slope),
-        variance_curvature=shaped(edge.curvature),
-        correlation=shaped(ones),
-        depth_scale_q=shaped(depth_scale),
-        depth_scale_c=shaped(np.inf * ones),
-        sparsity=shaped(edge.sparsity),
-        phase=Phase.CRITICAL if shape == () else np.full(shape, int(Phase.CRITICAL)),
-        stable=bool(stable[0]) if shape == () else stable.reshape(shape),
-        error=shaped(error),
+        network=Network(activation, edge.weight_var, bias, weights),
+        q=edge.q,
+        chi1=1.0 if scalar else np.ones(shape),
+        variance_slope=edge.slope,
+        variance_curvature=edge.curvature,
+        correlation=1.0 if scalar else np.ones(shape),
+        depth_scale_q=depth_scale(edge.slope),
+        depth_scale_c=np.inf if scalar else np.full(shape, np.inf),
+        sparsity=edge.sparsity,
+        phase=Phase.CRITICAL if scalar else np.full(shape, int(Phase.CRITICAL)),
+        stable=stable,
+        error=edge.error,
         errors={
-            "weight_var": shaped(edge.weight_error), "bias_var": shaped(edge.bias_error),
-            "variance_slope": shaped(edge.slope_error),
-            "variance_curvature": shaped(edge.curvature_error),
+            "weight_var": edge.weight_error, "bias_var": edge.bias_error,
+            "variance_slope": edge.slope_error, "variance_curvature": edge.curvature_error,
         },
         universality_class="scale-invariant" if activation.is_homogeneous else None,
     )  # fmt: skip
@@ -211,20 +239,23 @@ def critical(
 
         return critical_at_bias(activation, bias_var, weights)
     variances = checked_variances("q", 1.0 if q is None else q)
-    flat = variances.ravel()
-    edge = edge_at(activation, flat)
-    bad = edge.bias_var < 0
-    if np.any(bad):
+    edge = edge_at(activation, float(variances) if variances.ndim == 0 else variances.ravel())
+    if np.any(edge.bias_var < 0):
         from meanfield.search import where_valid
 
-        entries = "" if variances.ndim == 0 else f" (entries {np.flatnonzero(bad).tolist()})"
-        worst = int(np.argmax(bad))
+        bad = np.flatnonzero(np.atleast_1d(edge.bias_var < 0))
+        entries = "" if variances.ndim == 0 else f" (entries {bad.tolist()})"
         raise NoCriticalPointError(
-            f"{activation.name}: no critical point at q = {flat[worst]:.6g}{entries}: bias_var = "
-            f"q - E[phi^2]/E[phi'^2] would be {edge.bias_var[worst]:.6g}, and a variance is not "
-            f"negative. {where_valid(activation)}"
+            f"{activation.name}: no critical point at q = {variances.ravel()[bad[0]]:.6g}{entries}: "
+            f"bias_var = q - E[phi^2]/E[phi'^2] would be {np.atleast_1d(edge.bias_var)[bad[0]]:.6g}, "
+            f"and a variance is not negative. {where_valid(activation)}"
         )
-    return fixed_point(edge, activation, weights, variances.shape)
+    return fixed_point(reshaped(edge, variances.shape), activation, weights)
+
+
+def reshaped(edge: Edge, shape: tuple[int, ...]) -> Edge:
+    """An `Edge` of arrays in another shape; numbers stay numbers."""
+    return edge if isinstance(edge.q, float) else Edge(*(part.reshape(shape) for part in edge))
 
 
 def checked_variances(name: str, value: ArrayLike, least: str = "> 0") -> Array:
@@ -233,7 +264,7 @@ def checked_variances(name: str, value: ArrayLike, least: str = "> 0") -> Array:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: must be a number or an array of numbers, got {value!r}") from error
-    good = np.isfinite(array) & ((array > 0) if least == "> 0" else (array >= 0))
+    good = (array < np.inf) & ((array > 0) if least == "> 0" else (array >= 0))
     if array.size == 0:
         raise ValueError(f"{name}: must have at least one entry, got an empty array")
     if not np.all(good):
@@ -277,15 +308,14 @@ def critical_line(phi: Callable | str | Activation, q: ArrayLike) -> CriticalLin
         >>> import meanfield as mf
         >>> line = mf.critical_line("gaussian", q=[1.0, 2.0])
         >>> line.valid.tolist(), line.bias_var.round(6).tolist()
-        ([False, True], [nan, 0.5])
+        ([False, True], [nan, 0.875])
     """
     variances = checked_variances("q", q)
     edge = edge_at(as_activation(phi), variances.ravel())
     valid = edge.bias_var >= 0
-    error = np.maximum(edge.weight_error / edge.weight_var, edge.bias_error / edge.q)
     columns = (
         np.where(valid, column, np.nan).reshape(variances.shape)
         for column in (edge.weight_var, edge.bias_var, edge.slope)
     )
     shape = variances.shape
-    return CriticalLine(variances, *columns, valid.reshape(shape), error.reshape(shape))
+    return CriticalLine(variances, *columns, valid.reshape(shape), edge.error.reshape(shape))

@@ -44,7 +44,6 @@ class Moments:
 
     value: Array
     error: Array
-    beyond: Array  # what lies beyond the samples, not yet part of `error`; inf: does not converge
     first: Array | None = None
     first_error: Array | None = None
     second: Array | None = None
@@ -57,7 +56,8 @@ class Columns:
 
     samples: Samples
     blocks: tuple[tuple[jax.Array, ...], ...]  # for each power set: x, width, scale, columns
-    powers: tuple[NDArray[np.bool_], ...]  # which moments each run through the blocks is for
+    powers: tuple[NDArray[np.bool_], ...]  # which sums each block is for; empty: for all
+    growth: float  # log of the largest |phi^4| or |phi'^4| at the ends, at least 0
     edge_log: Array  # log of |phi| and |phi'| at both ends, shape (2 ends, 2)
     edge_rate: Array  # and how fast it grows outwards
 
@@ -66,26 +66,27 @@ def columns_of(samples: Samples) -> Columns:
     """Arrange samples for `moments_of`; powers that would overflow are scaled panel by panel."""
     size = np.maximum(np.abs(samples.value), np.abs(samples.slope))
     largest = float(np.max(size, initial=0.0))
-    runs: list[tuple[NDArray[np.bool_], Array]] = [(_POWERS >= 0, np.zeros_like(size))]
-    if largest > 1e70:
-        exponent = np.where(size > 1e60, np.floor(np.log2(np.maximum(size, 1.0))), 0.0)
-        runs = [(_POWERS == p, p * exponent) for p in (0, 1, 2, 4)]
+    exponent = np.where(size > 1e60, np.floor(np.log2(np.maximum(size, 1.0))), 0.0)
     blocks, powers = [], []
-    for chosen, exponent in runs:
-        power = _POWERS[chosen].max()
-        parts = _parts(samples, exponent / power if power else exponent)
+    for power in (0, 1, 2, 4) if largest > 1e70 else (1,):
+        parts = _parts(samples, exponent, power)
         with concrete():
             blocks.extend(
                 tuple(jnp.asarray(part[i : i + _NODES]) for part in parts)
                 for i in range(0, len(parts[0]), _NODES)
             )
-        powers.extend([chosen] * (len(blocks) - len(powers)))
-    edge_log, edge_rate = _edges(samples)
-    return Columns(samples, tuple(blocks), tuple(powers), edge_log, edge_rate)
+        powers.extend([np.tile(_POWERS == power, 6)] * (len(blocks) - len(powers)))
+    log, rate = _edges(samples)
+    growth = 4 * max(float(np.max(log)), 0.0)
+    scaled = tuple(powers) if largest > 1e70 else ()
+    return Columns(samples, tuple(blocks), scaled, growth, log, rate)
 
 
-def _parts(samples: Samples, exponent: Array) -> list[Array]:
-    """`x, width, log scale, even, even noise, odd, odd noise`, padded to whole blocks."""
+def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
+    """`x, width, log scale, even, even doubt, odd, odd doubt`, padded to whole blocks.
+
+    A column's doubt is the noise of its samples and the rounding of a sum of them.
+    """
     unscale = np.exp2(-exponent)
     v, d = samples.value * unscale, samples.slope * unscale
     n, m = samples.noise * unscale, samples.slope_noise * unscale
@@ -100,22 +101,25 @@ def _parts(samples: Samples, exponent: Array) -> list[Array]:
             samples.x, samples.width, exponent, even, np.stack(most_even, axis=1) - np.abs(even),
             odd, np.stack(most_odd, axis=1) - np.abs(odd),
         ]  # fmt: skip
-    for values, noise in ((3, 4), (5, 6)):  # not finite at a singularity: anything may be missing
+    for values, doubt in ((3, 4), (5, 6)):  # not finite at a singularity: anything may be missing
         bad = ~np.isfinite(parts[values])
         parts[values] = np.where(bad, 0.0, parts[values])
-        parts[noise] = np.where(bad | np.isnan(parts[noise]), np.inf, parts[noise])
+        parts[doubt] = parts[doubt] + 12 * EPS * np.abs(parts[values])
+        parts[doubt] = np.where(bad | np.isnan(parts[doubt]), np.inf, parts[doubt])
     parts[3:] = [part * samples.dx[:, None] for part in parts[3:]]
-    parts[2] = exponent * np.log(2.0)
+    parts[2] = power * exponent * np.log(2.0)
     missing = -len(samples.x) % _NODES
     return [np.pad(p, ((0, missing),) + ((0, 0),) * (p.ndim - 1)) for p in parts]
 
 
-def weighted_sums(q, x, width, power_log, even, even_noise, odd, odd_noise, derivatives):
+def weighted_sums(q, x, width, power_log, even, even_doubt, odd, odd_doubt, derivatives):
     """The sums of the module's docstring over nodes, `(len(q), 12)` or with derivatives `(.., 36)`.
 
     Columns: six moments and their six errors; then the same for first and second derivatives,
-    from the odd columns for powers of `phi` and from the even ones for the others.
+    from the odd columns for powers of `phi` and from the even ones for the others. Weights are
+    stacked before they are multiplied: XLA would compute the exponential again for each product.
     """
+    x, width, power_log = x[None, :], width[None, :], power_log[None, :]
     u = x / jnp.sqrt(q)[:, None]
     u2 = u * u
     weight = jnp.exp(power_log - 0.5 * u2) / jnp.sqrt(2 * jnp.pi * q)[:, None]
@@ -125,69 +129,88 @@ def weighted_sums(q, x, width, power_log, even, even_noise, odd, odd_noise, deri
     change = jnp.minimum((jnp.abs(x) * width / 88.0) / q[:, None], 1.0)
     for _ in range(4):
         change = change * change
-    doubt = EPS * (12 + u2) + change
-    size = jnp.abs(even)
-    out = [weight @ even, (weight * doubt) @ size + weight @ even_noise]
-    if derivatives:
-        odd_size = jnp.abs(odd)
-        u4 = u2 * u2
-        for with_odd, with_even, least, odd_least in (
-            (u, u2 - 1, u2 + 1, jnp.abs(u)),
-            (u * (u2 - 3), u4 - 6 * u2 + 3, u4 + 6 * u2 + 3, jnp.abs(u) * (u2 + 3)),
-        ):
-            out += [(weight * with_odd) @ odd, (weight * with_even) @ even[:, 3:]]
-            weight_odd, weight_even = weight * odd_least, weight * least
-            out += [
-                (weight_odd * doubt) @ odd_size + weight_odd @ odd_noise,
-                (weight_even * doubt) @ size[:, 3:] + weight_even @ even_noise[:, 3:],
-            ]
-    return jnp.concatenate(out, axis=1)
+    inexact = weight * (EPS * u2 + change)
+    even_size = jnp.abs(even)
+    if not derivatives:
+        value_and_doubt = weight @ jnp.concatenate([even, even_doubt], axis=1)
+        return value_and_doubt + jnp.pad(inexact @ even_size, ((0, 0), (6, 0)))
+    he2, he4, he3 = u2 - 1, (u2 - 6) * u2 + 3, u * (u2 - 3)
+    size = jnp.abs(u)
+    size2, size4, size3 = u2 + 1, (u2 + 6) * u2 + 3, size * (u2 + 3)
+    e = jnp.stack([weight, weight * he2, weight * he4]) @ even
+    e_error = jnp.stack([inexact, inexact * size2, inexact * size4]) @ even_size
+    e_error += jnp.stack([weight, weight * size2, weight * size4]) @ even_doubt
+    o = jnp.stack([weight * u, weight * he3]) @ odd
+    o_error = jnp.stack([inexact * size, inexact * size3]) @ jnp.abs(odd)
+    o_error += jnp.stack([weight * size, weight * size3]) @ odd_doubt
+    return jnp.concatenate(
+        [e[0], e_error[0], o[0], e[1, :, 3:], o_error[0], e_error[1, :, 3:],
+         o[1], e[2, :, 3:], o_error[1], e_error[2, :, 3:]], axis=1,
+    )  # fmt: skip
 
 
 _sums = jax.jit(weighted_sums, static_argnums=8)
 
 
-def moments_of(columns: Columns, q: Array, derivatives: bool = False) -> Moments:
-    """Moments at the variances `q`, shape `(n,)`; arrays of the result have shape `(n, 6)`."""
-    total = np.zeros((len(q), 36 if derivatives else 12))
-    step = 1 if len(q) == 1 else _VARIANCES
-    with concrete():
-        for start in range(0, len(q), step):
-            part = q[start : start + step]
-            padded = np.concatenate([part, np.full(step - len(part), part[-1])])
-            for block, chosen in zip(columns.blocks, columns.powers, strict=True):
-                sums = np.asarray(_sums(padded, *block, derivatives))[: len(part)]
-                if not chosen.all():
-                    sums = np.where(np.resize(chosen, total.shape[1]), sums, 0.0)
-                total[start : start + step] += sums
+def moments_of(
+    columns: Columns, q: Array, derivatives: bool = False
+) -> tuple[Moments, Array | None]:
+    """Moments at the variances `q`, shape `(n,)`; arrays of the result have shape `(n, 6)`.
+
+    Beside them a bound of what lies beyond the samples (inf: does not converge), not yet part of
+    the error; None where it is negligible throughout.
+    """
+    total = _total(columns, q, derivatives)
     value, error = total[:, :6], total[:, 6:12]
     first = first_error = second = second_error = None
     if derivatives:
         root = np.sqrt(q)[:, None]
-        first, first_error, second, second_error = (total[:, k : k + 6] for k in (12, 18, 24, 30))
-        scale = [0.5 / root, 0.5 / root**2]
-        first, first_error = (_scaled(a, *scale) for a in (first, first_error))
-        scale = [0.25 / root**3, 0.25 / root**4]
-        second, second_error = (_scaled(a, *scale) for a in (second, second_error))
-        _add_jumps(columns.samples, q, first, second)
-    beyond, overflows = _beyond(columns, q)
-    infinite = [bool(len(columns.samples.jumps)) or steep for steep in columns.samples.steep]
-    overflows[:, 3:5] |= infinite
-    value[overflows], error[overflows], beyond[overflows] = np.inf, 0.0, 0.0
-    if first is not None and second is not None:
-        first[overflows] = second[overflows] = np.nan
-    error[np.isnan(error)] = np.inf
-    return Moments(value, error, beyond, first, first_error, second, second_error)
+        scale = np.concatenate([np.repeat(0.5 / root, 3, 1), np.repeat(0.5 / root**2, 3, 1)], 1)
+        first, first_error = total[:, 12:18] * scale, total[:, 18:24] * scale
+        scale *= 0.5 / root**2
+        second, second_error = total[:, 24:30] * scale, total[:, 30:36] * scale
+        if len(columns.samples.jumps):
+            _add_jumps(columns.samples, q, first, second)
+    beyond = None
+    if not _is_deep(columns, q):
+        beyond, overflows = _beyond(columns, q)
+        value[overflows], error[overflows], beyond[overflows] = np.inf, 0.0, 0.0
+    if len(columns.samples.jumps) or columns.samples.steep[1]:
+        infinite = [3, 4] if len(columns.samples.jumps) or columns.samples.steep[0] else [4]
+        value[:, infinite], error[:, infinite] = np.inf, 0.0
+        if beyond is not None:
+            beyond[:, infinite] = 0.0
+        if first is not None and second is not None:
+            first[:, infinite] = second[:, infinite] = np.nan
+    return Moments(value, error, first, first_error, second, second_error), beyond
 
 
-def _scaled(array: Array, of_odd: Array, of_even: Array) -> Array:
-    return np.concatenate([array[:, :3] * of_odd, array[:, 3:] * of_even], axis=1)
+def _total(columns: Columns, q: Array, derivatives: bool) -> Array:
+    """The sums over all blocks of samples; a bound that is NaN knows nothing: inf."""
+    step = 1 if len(q) == 1 else _VARIANCES
+    parts = []
+    with concrete():
+        for start in range(0, len(q), step):
+            part = q[start : start + step]
+            if len(part) < step:
+                part = np.concatenate([part, np.full(step - len(part), part[-1])])
+            sums = (_sums(part, *block, derivatives) for block in columns.blocks)
+            if columns.powers:
+                parts.append(sum(
+                    np.where(chosen[: s.shape[1]], np.asarray(s), 0.0)
+                    for s, chosen in zip(sums, columns.powers, strict=True)
+                ))  # fmt: skip
+            else:
+                parts.append(sum(map(np.asarray, sums)))
+    total = np.concatenate(parts)[: len(q)] if len(parts) > 1 else np.array(parts[0][: len(q)])
+    unknown = np.isnan(total[:, 6:12])
+    if unknown.any():
+        total[:, 6:12][unknown] = np.inf
+    return total
 
 
 def _add_jumps(samples: Samples, q: Array, first: Array, second: Array) -> None:
     """A jump of `phi` at `b` is `J delta(x - b)` in `phi'`: add it to the derivatives of moments."""
-    if not len(samples.jumps):
-        return
     # values on the two sides: the nodes next to the jump are within 1e-2 of a panel of it, so the
     # value itself is taken from the nearest node and the other side from the measured jump
     after = np.searchsorted(samples.x, samples.jumps)
@@ -213,13 +236,15 @@ def _edges(samples: Samples) -> tuple[Array, Array]:
     return log, rate
 
 
+def _is_deep(columns: Columns, q: Array) -> bool:
+    """Whether nothing beyond the samples can matter at any `q`."""
+    reach = min(-columns.samples.reach[0], columns.samples.reach[1])
+    return 0.5 * reach * reach / q.max() - columns.growth > 80
+
+
 def _beyond(columns: Columns, q: Array) -> tuple[Array, NDArray[np.bool_]]:
     """A bound of what lies beyond the ends of the samples, and which moments overflow there."""
-    shape = (len(q), len(MOMENTS))
     reach = np.abs(np.array(columns.samples.reach))
-    depth = 0.5 * np.min(reach) ** 2 / np.max(q)
-    if depth - 4 * max(np.max(columns.edge_log), 0.0) > 80:
-        return np.zeros(shape), np.zeros(shape, bool)
     which = np.array([0, 0, 0, 1, 1, 0])
     with np.errstate(all="ignore"):
         height = np.where(_POWERS > 0, _POWERS * columns.edge_log[:, which], 0.0)  # (2, 6)

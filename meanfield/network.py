@@ -34,6 +34,17 @@ def check_weights(weights: str) -> str:
     return weights
 
 
+def _check_variance(name: str, value: Any, positive: bool) -> None:
+    """Raise unless the value is a variance, or an array of them; a tracer has no value yet."""
+    if is_traced(value):
+        return
+    array = value if isinstance(value, float) else np.asarray(value, np.float64)
+    good = (array < np.inf) & ((array > 0) if positive else (array >= 0))
+    if not np.all(good):
+        least = "> 0" if positive else ">= 0"
+        raise ValueError(f"{name}: must be a finite variance {least}, got {value!r}")
+
+
 @dataclass(frozen=True)
 class Network:
     r"""A wide fully connected network with random weights and biases.
@@ -63,13 +74,8 @@ class Network:
     weights: str
 
     def __init__(self, phi, weight_var, bias_var=0.0, weights="gaussian") -> None:
-        for name, value, least in (("weight_var", weight_var, "> 0"), ("bias_var", bias_var, ">= 0")):
-            if is_traced(value):
-                continue
-            array = np.asarray(value, np.float64)
-            good = np.isfinite(array) & ((array > 0) if least == "> 0" else (array >= 0))
-            if not np.all(good | np.isnan(array)) or not np.any(good):
-                raise ValueError(f"{name}: must be a finite variance {least}, got {value!r}")
+        _check_variance("weight_var", weight_var, positive=True)
+        _check_variance("bias_var", bias_var, positive=False)
         object.__setattr__(self, "activation", as_activation(phi))
         object.__setattr__(self, "weight_var", weight_var)
         object.__setattr__(self, "bias_var", bias_var)

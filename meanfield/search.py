@@ -7,14 +7,14 @@ iterating the variance map there takes 10^5 layers to converge, solving the two 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import Activation, as_activation
-from meanfield.criticality import Edge, checked_variances, edge_at, fixed_point
+from meanfield.criticality import Edge, checked_variances, edge_at, fixed_point, reshaped
 from meanfield.errors import MeanFieldError, NoCriticalPointError, UnresolvedError
 from meanfield.network import FixedPoint, Network, Phase
 
@@ -55,13 +55,13 @@ def _roots(activation: Activation, grid: Array, of: Callable[[Edge], tuple[Array
     from scipy.optimize import brentq
 
     def at(q: float, which: int) -> float:
-        result = of(edge_at(activation, np.array([q])))[which]
+        result = of(edge_at(activation, q))[which]
         assert result is not None
-        return float(result[0])
+        return float(result)
 
     def polish(low: float, high: float, which: int = 0) -> float:
         # in log q the brackets are even; the last digit of q is that of its logarithm over ln q
-        q = np.exp(brentq(lambda t: at(np.exp(t), which), np.log(low), np.log(high), xtol=1e-16))
+        q = np.exp(brentq(lambda t: at(float(np.exp(t)), which), np.log(low), np.log(high), xtol=1e-16))
         return float(min(max(q, low), high))
 
     value, error, slope = of(table)
@@ -116,7 +116,10 @@ def critical_at_bias(activation: Activation, bias_var: ArrayLike, weights: str) 
                 "critical only in the limit q = 0; ask for those one by one"
             )
         return _at_zero(activation, weights)
-    return fixed_point(edge_at(activation, q), activation, weights, wanted.shape, wanted.ravel())
+    if wanted.ndim == 0:
+        return fixed_point(edge_at(activation, float(q[0])), activation, weights, float(wanted))
+    edge = reshaped(edge_at(activation, q), wanted.shape)
+    return fixed_point(edge, activation, weights, wanted)
 
 
 def _variance_at(activation: Activation, bias_var: float) -> float:
@@ -206,17 +209,10 @@ def critical_points(phi: Callable | str | Activation) -> tuple[FixedPoint, ...]:
 
 
 def _labelled(activation: Activation, q: float, universality_class: str) -> FixedPoint:
-    edge = edge_at(activation, np.array([q]))
     # the root was solved for: the slope is 1 by construction, and what is left is rounding
-    edge = edge._replace(slope=np.ones(1))
-    point = fixed_point(edge, activation, "gaussian", ())
-    return _with(point, universality_class=universality_class)
-
-
-def _with(point: FixedPoint, **changes: Any) -> FixedPoint:
-    from dataclasses import replace
-
-    return replace(point, **changes)
+    edge = edge_at(activation, q)._replace(slope=1.0)
+    point = fixed_point(edge, activation, "gaussian")
+    return replace(point, universality_class=universality_class)
 
 
 def _vanishing(activation: Activation) -> float | None:

@@ -38,6 +38,7 @@ _SECTIONS = BLOCK // MAX_TRACED_KINKS
 _ROUNDS = 11  # of narrowing 64-fold: from a grid cell to the last digit
 _SIGMAS = 16.0
 _UNRESOLVED = 1e-8
+_LEFT, _RIGHT = 0.5 * (1 - NODES)[None, :], 0.5 * (1 + NODES)[None, :]
 
 _POSITIVE = np.concatenate([
     2.0 ** np.arange(-14, -2), np.arange(0.25, 8, 0.25), np.arange(8, 16, 0.5),
@@ -146,21 +147,19 @@ def _edge(function: TracedFunction, given, q) -> _Edge:
     reach = lax.stop_gradient(_SIGMAS * jnp.sqrt(q))
     kinks, usable = _kinks(function, reach) if given is None else (jnp.asarray(given), True)
     usable &= ~_jumps(function, kinks)
-    beyond = kinks[:, None] * (1 + 2.0 ** -np.arange(1, _BEYOND_KINK + 1))
+    beyond = jnp.outer(kinks, 1 + 2.0 ** -np.arange(1, _BEYOND_KINK + 1))
     edges = jnp.concatenate([jnp.asarray(_EDGES), kinks, beyond.ravel()])
     edges = jnp.sort(jnp.clip(edges, -reach, reach))
     edges = jnp.concatenate([-reach[None], edges, reach[None]])
     left, right = edges[:-1, None], edges[1:, None]
     width = right - left
-    x = left * (0.5 * (1 - NODES)) + right * (0.5 * (1 + NODES))
+    x = left * _LEFT + right * _RIGHT
     # on empty panels, which may lie on a kink, phi is asked at a harmless place
     value, slope = _evaluate(function, jnp.where(width > 0, x, 0.01 * jnp.sqrt(q)))
-    dx = 0.5 * width * WEIGHTS
-    size, steepness = jnp.abs(value), jnp.abs(slope)
+    dx = 0.5 * width * WEIGHTS[None, :]
     doubts = []
-    for f, largest in ((value, size), (slope, steepness)):
-        series = lax.stop_gradient(f) @ TO_COEFFICIENTS
-        doubt = noise(series, jnp.max(lax.stop_gradient(largest), axis=1), EPS, jnp)
+    for f in (lax.stop_gradient(value), lax.stop_gradient(slope)):
+        doubt = noise(f @ TO_COEFFICIENTS, jnp.max(jnp.abs(f), axis=1), EPS, jnp)
         doubts.append(doubt[:, None])
     silent = jnp.all(value == 0, axis=1, keepdims=True) * jnp.ones_like(value)
     none = jnp.zeros_like(value)
@@ -168,13 +167,15 @@ def _edge(function: TracedFunction, given, q) -> _Edge:
     def columns(*parts):
         return jnp.stack([(part * dx).ravel() for part in parts], axis=1)
 
+    def doubtful(f, doubt):
+        return (2 * jnp.abs(f) + doubt) * doubt + 12 * EPS * f * f
+
     sums = weighted_sums(
-        q[None], x.ravel(), jnp.broadcast_to(width, x.shape).ravel(), 0.0,
+        q[None], x.ravel(), jnp.broadcast_to(width, x.shape).ravel(), jnp.zeros(x.size),
         columns(none, value**2, none, slope**2, none, silent),
-        columns(none, (2 * size + doubts[0]) * doubts[0], none,
-                (2 * steepness + doubts[1]) * doubts[1], none, none),
+        columns(none, doubtful(value, doubts[0]), none, doubtful(slope, doubts[1]), none, none),
         columns(none, 2 * value * slope, none), columns(none, none, none), True,
-    )[0]  # fmt: skip
+    )[0]
     second, gradient, sparsity = sums[1], sums[3], sums[5]
     error = sums[7] / second + sums[9] / gradient
     # what lies beyond 16 standard deviations matters for the steepest growth only
@@ -233,7 +234,7 @@ def _kinks(function: TracedFunction, reach) -> tuple[jax.Array, jax.Array | bool
 
     def narrow(_, ends):
         low, high = ends
-        points = low[:, None] + (high - low)[:, None] * jnp.linspace(0.0, 1.0, _SECTIONS)
+        points = low[:, None] + (high - low)[:, None] * jnp.linspace(0.0, 1.0, _SECTIONS)[None, :]
         margins = _margins(frozen, points.ravel()).reshape(-1, MAX_TRACED_KINKS, _SECTIONS)
         other = jnp.sign(margins[which, rows]) != low_sign[:, None]
         passed = jnp.cumsum(other[:, 1:-1], axis=1, dtype=jnp.int32) > 0

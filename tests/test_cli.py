@@ -208,10 +208,10 @@ def test_parameters_reach_the_activation(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_users_function(user_module: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["critical", f"{user_module}:Family.relu", "--json"]) == 0
     assert strict_json(capsys.readouterr().out)["weight_var"] == pytest.approx(2.0, rel=1e-12)
-    assert main(["critical", f"{user_module}:swoosh", "--shift", "2", "--q", "0.5"]) == 0
+    assert main(["critical", f"{user_module}:swoosh", "--shift", "2", "--q", "5.0"]) == 0
     out = capsys.readouterr().out
     assert f"from {user_module} import swoosh" in out
-    assert "mf.critical(mf.Activation(swoosh, shift=2.0), q=0.5)" in out
+    assert "mf.critical(mf.Activation(swoosh, shift=2.0), q=5.0)" in out
 
 
 @pytest.mark.torch
