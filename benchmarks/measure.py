@@ -9,7 +9,7 @@ import jax
 _compiled: list[str] = []
 
 
-def _listen(event: str, _seconds: float, **about: object) -> None:
+def _listen(event: str, duration_secs: float, **about: str | int) -> None:
     if event == "/jax/core/compile/backend_compile_duration":
         _compiled.append(str(about.get("fun_name", "?")))
 

@@ -100,8 +100,8 @@ def error(value: Any, truth: Any) -> str:
 
 def by_quad(name: str, q: float, moments: int = 2) -> list[float]:
     """`scipy.integrate.quad` on the pieces between the kinks."""
-    _, *functions, kinks = CASES[name]
-    edges = [-math.inf, *(kinks or [0.0]), math.inf]
+    case = CASES[name]
+    edges = [-math.inf, *(case.kinks or [0.0]), math.inf]
 
     def piece(f: Callable, a: float, b: float) -> float:
         def density(x: float) -> float:
@@ -110,7 +110,7 @@ def by_quad(name: str, q: float, moments: int = 2) -> list[float]:
         return quad(density, a, b, epsabs=0, epsrel=1e-13, limit=200)[0] / (_ROOT * math.sqrt(q))
 
     pieces = list(zip(edges[:-1], edges[1:], strict=True))
-    return [sum(piece(f, a, b) for a, b in pieces) for f in functions[:moments]]
+    return [sum(piece(f, a, b) for a, b in pieces) for f in (case.phi, case.slope)[:moments]]
 
 
 _Z, _W = np.polynomial.hermite_e.hermegauss(64)
@@ -119,7 +119,8 @@ _Z, _W = np.polynomial.hermite_e.hermegauss(64)
 def by_hermite(name: str, q: Any, moments: int = 2) -> list[Any]:
     """Gauss-Hermite with 64 nodes, at a variance or at many."""
     x = np.sqrt(q)[..., None] * _Z
-    return [f(ARRAYS, x) ** 2 @ _W / _ROOT for f in CASES[name][1 : 1 + moments]]
+    case = CASES[name]
+    return [f(ARRAYS, x) ** 2 @ _W / _ROOT for f in (case.phi, case.slope)[:moments]]
 
 
 def dks_moments() -> Callable[[str], list[float]]:

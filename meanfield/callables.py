@@ -59,7 +59,7 @@ class TracedFunction(NamedTuple):
 
     def value_and_slope(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """`phi(x)` and `phi'(x)`, by forward differentiation."""
-        return jax.jvp(self.value, (x,), (jnp.ones_like(x),))
+        return jax.jvp(self.value, (x,), (np.ones(np.shape(x)),))
 
     def switches(self, x: jax.Array) -> list[Switch]:
         """The switches that are met on the way to `phi(x)`, those that see each input alone."""
@@ -98,10 +98,13 @@ class _JaxBox:
 
         def probe(x):
             branches = [s.branch.astype(jnp.float64) for s in function.switches(x)]
-            stacked = jnp.stack(branches) if branches else jnp.zeros((0, BLOCK))
-            return *function.value_and_slope(x), stacked
+            return *function.value_and_slope(x), *branches
 
-        self._probe = jax.jit(probe)
+        # compiled ahead: under `concrete` the constants of the function would be computed one by
+        # one, with a compilation each
+        with double():
+            shape = jax.ShapeDtypeStruct((BLOCK,), jnp.float64)
+            self._probe = jax.jit(probe).lower(shape).compile()
         constant_arrays = any(np.ndim(c) for c in function.closed.consts)
         if constant_arrays or not primitives(function.closed.jaxpr) <= ELEMENTWISE:
             _check_elementwise(lambda x: self(x).value)
@@ -112,11 +115,9 @@ class _JaxBox:
         padded[: len(x)] = x
         with concrete():
             parts = [self._probe(block) for block in padded.reshape(blocks, BLOCK)]
-            value, slope, branches = (
-                np.concatenate([np.asarray(p) for p in column], axis=-1)
-                for column in zip(*parts, strict=True)
-            )
-        return Sampled(value[: len(x)], slope[: len(x)], branches[:, : len(x)])
+            rows = [np.concatenate([np.asarray(p) for p in row]) for row in zip(*parts, strict=True)]
+        value, slope, *branches = (row[: len(x)] for row in rows)
+        return Sampled(value, slope, np.array(branches).reshape(-1, len(x)))
 
 
 class _CalledBox:
@@ -245,8 +246,7 @@ def open_box(phi: Callable) -> TracedFunction | Box:
         else:
             if function.is_traced:
                 return function
-            with concrete():
-                return _JaxBox(function)
+            return _JaxBox(function)
     ways = {"NumPy": _numpy, **({"torch": _torch} if torch else {}), "a Python float": _scalar}
     for name, way in ways.items():
         try:

@@ -19,12 +19,14 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from numpy.typing import NDArray
 
 from meanfield.precision import EPS, concrete
 from meanfield.samples import Samples
 
-__all__ = ["MOMENTS", "Columns", "Moments", "columns_of", "moments_of", "weighted_sums"]
+__all__ = ["MOMENTS", "Columns", "Moments", "columns_of", "SUMS_TO_MOMENTS", "moments_of",
+           "weighted_sums"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -72,7 +74,7 @@ def columns_of(samples: Samples) -> Columns:
         parts = _parts(samples, exponent, power)
         with concrete():
             blocks.extend(
-                tuple(jnp.asarray(part[i : i + _NODES]) for part in parts)
+                tuple(jax.device_put(part[i : i + _NODES]) for part in parts)
                 for i in range(0, len(parts[0]), _NODES)
             )
         powers.extend([np.tile(_POWERS == power, 6)] * (len(blocks) - len(powers)))
@@ -83,9 +85,10 @@ def columns_of(samples: Samples) -> Columns:
 
 
 def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
-    """`x, width, log scale, even, even doubt, odd, odd doubt`, padded to whole blocks.
+    """`x, width, log scale, even, odd`, padded to whole blocks.
 
-    A column's doubt is the noise of its samples and the rounding of a sum of them.
+    The columns are functions, their doubts (noise of the samples, and rounding of a sum of them)
+    and their sizes. Doubts and sizes of odd columns change sign with `x`: so they add up.
     """
     unscale = np.exp2(-exponent)
     v, d = samples.value * unscale, samples.slope * unscale
@@ -97,59 +100,87 @@ def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
         above, steeper = np.abs(v) + n, np.abs(d) + m
         most_even = [above, above**2, above**4, steeper**2, steeper**4, silent]
         most_odd = [steeper, 2 * above * steeper, 4 * above**3 * steeper]
-        parts = [
-            samples.x, samples.width, exponent, even, np.stack(most_even, axis=1) - np.abs(even),
-            odd, np.stack(most_odd, axis=1) - np.abs(odd),
-        ]  # fmt: skip
-    for values, doubt in ((3, 4), (5, 6)):  # not finite at a singularity: anything may be missing
-        bad = ~np.isfinite(parts[values])
-        parts[values] = np.where(bad, 0.0, parts[values])
-        parts[doubt] = parts[doubt] + 12 * EPS * np.abs(parts[values])
-        parts[doubt] = np.where(bad | np.isnan(parts[doubt]), np.inf, parts[doubt])
-    parts[3:] = [part * samples.dx[:, None] for part in parts[3:]]
-    parts[2] = power * exponent * np.log(2.0)
+    parts = [samples.x, samples.width, power * exponent * np.log(2.0)]
+    sign = np.sign(samples.x)[:, None]
+    for functions, most, side in ((even, most_even, 1.0), (odd, most_odd, sign)):
+        bad = ~np.isfinite(functions)  # at a singularity: anything may be missing
+        functions = np.where(bad, 0.0, functions)
+        size = np.abs(functions)
+        doubt = np.where(bad, np.inf, np.stack(most, axis=1) - size + 12 * EPS * size)
+        columns = np.concatenate([functions, side * doubt, side * size], axis=1)
+        parts.append(columns * samples.dx[:, None])
     missing = -len(samples.x) % _NODES
     return [np.pad(p, ((0, missing),) + ((0, 0),) * (p.ndim - 1)) for p in parts]
 
 
-def weighted_sums(q, x, width, power_log, even, even_doubt, odd, odd_doubt, derivatives):
-    """The sums of the module's docstring over nodes, `(len(q), 12)` or with derivatives `(.., 36)`.
+def weighted_sums(q, x, width, power_log, even, odd, derivatives):
+    """Sums over nodes of the columns times the weight times powers of `u`; shape `(len(q), k)`.
 
-    Columns: six moments and their six errors; then the same for first and second derivatives,
-    from the odd columns for powers of `phi` and from the even ones for the others. Weights are
-    stacked before they are multiplied: XLA would compute the exponential again for each product.
+    One product of stacked rows with stacked columns each: XLA would compute the exponential
+    again for every product. `SUMS_TO_MOMENTS` says what the sums mean.
     """
     x, width, power_log = x[None, :], width[None, :], power_log[None, :]
     u = x / jnp.sqrt(q)[:, None]
     u2 = u * u
     weight = jnp.exp(power_log - 0.5 * u2) / jnp.sqrt(2 * jnp.pi * q)[:, None]
     # Sixteen nodes integrate a weight that changes by exp(T) across the panel, times t^8, to better
-    # than (T / 88)^16; on graded panels T is large only where the weight is negligible. The rest is
-    # rounding, of the exponent above all.
+    # than (T / 88)^16; on graded panels T is large only where the weight is negligible.
     change = jnp.minimum((jnp.abs(x) * width / 88.0) / q[:, None], 1.0)
-    for _ in range(4):
-        change = change * change
-    inexact = weight * (EPS * u2 + change)
-    even_size = jnp.abs(even)
+    lost = weight * lax.integer_pow(change, 16)
+    even_size, odd_size = even[:, 12:], jnp.abs(odd[:, 6:])
     if not derivatives:
-        value_and_doubt = weight @ jnp.concatenate([even, even_doubt], axis=1)
-        return value_and_doubt + jnp.pad(inexact @ even_size, ((0, 0), (6, 0)))
-    he2, he4, he3 = u2 - 1, (u2 - 6) * u2 + 3, u * (u2 - 3)
-    size = jnp.abs(u)
-    size2, size4, size3 = u2 + 1, (u2 + 6) * u2 + 3, size * (u2 + 3)
-    e = jnp.stack([weight, weight * he2, weight * he4]) @ even
-    e_error = jnp.stack([inexact, inexact * size2, inexact * size4]) @ even_size
-    e_error += jnp.stack([weight, weight * size2, weight * size4]) @ even_doubt
-    o = jnp.stack([weight * u, weight * he3]) @ odd
-    o_error = jnp.stack([inexact * size, inexact * size3]) @ jnp.abs(odd)
-    o_error += jnp.stack([weight * size, weight * size3]) @ odd_doubt
-    return jnp.concatenate(
-        [e[0], e_error[0], o[0], e[1, :, 3:], o_error[0], e_error[1, :, 3:],
-         o[1], e[2, :, 3:], o_error[1], e_error[2, :, 3:]], axis=1,
-    )  # fmt: skip
+        rows = jnp.stack([weight, weight * u2]) @ even
+        return jnp.concatenate([rows[0], rows[1], lost @ even_size], axis=1)
+    weight2, first = weight * u2, weight * u
+    weight4, third = weight2 * u2, first * u2
+    evens = jnp.stack([weight, weight2, weight4, weight4 * u2]) @ even
+    odds = jnp.stack([first, third, third * u2]) @ odd
+    lost_by_order = jnp.stack([lost, lost * (u2 + 1), lost * (u2 + 3) ** 2])
+    losses = lost_by_order @ jnp.concatenate([even_size, odd_size], axis=1)
+    return jnp.concatenate([*evens, *odds, *losses], axis=1)
 
 
-_sums = jax.jit(weighted_sums, static_argnums=8)
+def _meanings() -> tuple[Array, Array]:
+    """Matrices from the sums, with derivatives and without, to moments and their errors.
+
+    The columns of the result are six moments and their six errors, then the same for the first
+    and for the second derivatives (up to powers of q): from odd powers of `u` for the powers of
+    `phi`, from even ones for the others. An error is the doubt of the columns, the rounding
+    `EPS u^2` of the exponent and what the panels lose.
+    """
+    every = np.zeros((126, 36))
+
+    def term(result: int, power: int, column: int, factor: float) -> None:
+        start = 18 * (power // 2) if power % 2 == 0 else 72 + 9 * (power // 2)
+        every[start + column, result] += factor
+
+    hermite = {0: {0: 1}, 1: {1: 1}, 2: {2: 1, 0: -1}, 3: {3: 1, 1: -3}, 4: {4: 1, 2: -6, 0: 3}}
+    for order in range(3):
+        for moment in range(6):
+            odd = order > 0 and moment < 3
+            columns = 3 if odd else 6
+            for power, factor in hermite[2 * order - odd].items():
+                term(12 * order + moment, power, moment, factor)
+                term(12 * order + 6 + moment, power, columns + moment, abs(factor))
+                term(12 * order + 6 + moment, power + 2, 2 * columns + moment, EPS * abs(factor))
+            every[99 + 9 * order + moment + 6 * odd, 12 * order + 6 + moment] = 1
+    values = np.vstack([every[:36, :12], every[99:105, :12]])
+    return every, values
+
+
+SUMS_TO_MOMENTS, _VALUES = _meanings()
+_sums = jax.jit(weighted_sums, static_argnums=6)
+
+
+def _meaning_of(sums: Array, derivatives: bool) -> Array:
+    """Moments and errors from sums; what rests on a sum that is not finite is inf."""
+    matrix = SUMS_TO_MOMENTS if derivatives else _VALUES
+    bad = ~np.isfinite(sums)
+    if not bad.any():
+        return sums @ matrix
+    result = np.where(bad, 0.0, sums) @ matrix
+    result[bad @ (matrix != 0)] = np.inf
+    return result
 
 
 def moments_of(
@@ -186,27 +217,23 @@ def moments_of(
 
 
 def _total(columns: Columns, q: Array, derivatives: bool) -> Array:
-    """The sums over all blocks of samples; a bound that is NaN knows nothing: inf."""
+    """Moments and errors by summing over all blocks of samples."""
     step = 1 if len(q) == 1 else _VARIANCES
     parts = []
-    with concrete():
-        for start in range(0, len(q), step):
-            part = q[start : start + step]
-            if len(part) < step:
-                part = np.concatenate([part, np.full(step - len(part), part[-1])])
-            sums = (_sums(part, *block, derivatives) for block in columns.blocks)
-            if columns.powers:
-                parts.append(sum(
-                    np.where(chosen[: s.shape[1]], np.asarray(s), 0.0)
-                    for s, chosen in zip(sums, columns.powers, strict=True)
-                ))  # fmt: skip
-            else:
-                parts.append(sum(map(np.asarray, sums)))
-    total = np.concatenate(parts)[: len(q)] if len(parts) > 1 else np.array(parts[0][: len(q)])
-    unknown = np.isnan(total[:, 6:12])
-    if unknown.any():
-        total[:, 6:12][unknown] = np.inf
-    return total
+    for start in range(0, len(q), step):
+        part = q[start : start + step]
+        if len(part) < step:
+            part = np.concatenate([part, np.full(step - len(part), part[-1])])
+        with concrete():
+            sums = [np.asarray(_sums(part, *block, derivatives)) for block in columns.blocks]
+        if columns.powers:  # each block counts for the moments of its power alone
+            parts.append(sum(
+                np.where(chosen[: 36 if derivatives else 12], _meaning_of(s, derivatives), 0.0)
+                for s, chosen in zip(sums, columns.powers, strict=True)
+            ))  # fmt: skip
+        else:
+            parts.append(_meaning_of(sum(sums[1:], sums[0]), derivatives))
+    return np.concatenate(parts)[: len(q)] if len(parts) > 1 else parts[0][: len(q)]
 
 
 def _add_jumps(samples: Samples, q: Array, first: Array, second: Array) -> None:

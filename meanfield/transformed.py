@@ -25,7 +25,7 @@ from jax import lax
 
 from meanfield.activation import Activation
 from meanfield.callables import BLOCK, TracedFunction, trace
-from meanfield.gaussian import weighted_sums
+from meanfield.gaussian import SUMS_TO_MOMENTS, weighted_sums
 from meanfield.legendre import NODES, TO_COEFFICIENTS, WEIGHTS, noise
 from meanfield.network import FixedPoint, Network, Phase
 from meanfield.precision import EPS, double, is_traced
@@ -164,18 +164,19 @@ def _edge(function: TracedFunction, given, q) -> _Edge:
     silent = jnp.all(value == 0, axis=1, keepdims=True) * jnp.ones_like(value)
     none = jnp.zeros_like(value)
 
-    def columns(*parts):
-        return jnp.stack([(part * dx).ravel() for part in parts], axis=1)
-
     def doubtful(f, doubt):
         return (2 * jnp.abs(f) + doubt) * doubt + 12 * EPS * f * f
 
-    sums = weighted_sums(
-        q[None], x.ravel(), jnp.broadcast_to(width, x.shape).ravel(), jnp.zeros(x.size),
-        columns(none, value**2, none, slope**2, none, silent),
-        columns(none, doubtful(value, doubts[0]), none, doubtful(slope, doubts[1]), none, none),
-        columns(none, 2 * value * slope, none), columns(none, none, none), True,
-    )[0]
+    even = [none, value**2, none, slope**2, none, silent]
+    doubts = [none, doubtful(value, doubts[0]), none, doubtful(slope, doubts[1]), none, none]
+    odd = [none, 2 * value * slope, *[none] * 7]
+    even, odd = (
+        jnp.stack([(column * dx).ravel() for column in columns], axis=1)
+        for columns in ([*even, *doubts, *even], odd)
+    )
+    flat_width = jnp.broadcast_to(width, x.shape).ravel()
+    sums = weighted_sums(q[None], x.ravel(), flat_width, jnp.zeros(x.size), even, odd, True)
+    sums = sums[0] @ SUMS_TO_MOMENTS
     second, gradient, sparsity = sums[1], sums[3], sums[5]
     error = sums[7] / second + sums[9] / gradient
     # what lies beyond 16 standard deviations matters for the steepest growth only

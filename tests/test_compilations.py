@@ -17,7 +17,7 @@ def compilations() -> Iterator[list[str]]:
     """Names of the functions that XLA compiles during the test."""
     names: list[str] = []
 
-    def listen(event: str, _duration: float, **about: object) -> None:
+    def listen(event: str, duration_secs: float, **about: str | int) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
             names.append(str(about.get("fun_name")))
 
@@ -48,8 +48,9 @@ def test_the_listener_hears_a_compilation(compilations: list[str]) -> None:
         lambda x: jnp.clip(x - 0.5, 0.0, 1.2),  # with kinks to be found
         lambda x: jnp.where(x > 0.25, x - 0.25, 0.1 * jnp.expm1(x - 0.25)),
         lambda x: jax.nn.relu(x) ** 2,  # sampled farther out, as it grows
+        lambda x: jax.nn.mish(x),  # with constants that JAX would compute one by one
     ],
-    ids=["smooth", "clipped", "where", "growing"],
+    ids=["smooth", "clipped", "where", "growing", "mish"],
 )
 def test_another_activation_compiles_its_own_probe_only(phi, used, compilations) -> None:
     activation = mf.Activation(phi)
