@@ -220,4 +220,3 @@ def as_activation(phi: "Callable | str | Activation") -> Activation:
     if isinstance(phi, Activation):
         return phi
     return _named(phi) if isinstance(phi, str) else Activation(phi)
-

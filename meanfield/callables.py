@@ -115,7 +115,9 @@ class _JaxBox:
         padded[: len(x)] = x
         with concrete():
             parts = [self._probe(block) for block in padded.reshape(blocks, BLOCK)]
-            rows = [np.concatenate([np.asarray(p) for p in row]) for row in zip(*parts, strict=True)]
+            rows = [
+                np.concatenate([np.asarray(p) for p in row]) for row in zip(*parts, strict=True)
+            ]
         value, slope, *branches = (row[: len(x)] for row in rows)
         return Sampled(value, slope, np.array(branches).reshape(-1, len(x)))
 

@@ -110,7 +110,9 @@ def _larger(a: Any, b: Any) -> Any:
 def _snap(value: Any, target: float, error: Any) -> Any:
     """`target` where the value is the same within its error: 1 is marginal, 1 - 1e-16 is stable."""
     same = abs(value - target) <= error
-    return (target if same else value) if isinstance(value, float) else np.where(same, target, value)
+    return (
+        (target if same else value) if isinstance(value, float) else np.where(same, target, value)
+    )
 
 
 def depth_scale(slope: Any) -> Any:
@@ -263,7 +265,9 @@ def checked_variances(name: str, value: ArrayLike, least: str = "> 0") -> Array:
     try:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: must be a number or an array of numbers, got {value!r}") from error
+        raise TypeError(
+            f"{name}: must be a number or an array of numbers, got {value!r}"
+        ) from error
     good = (array < np.inf) & ((array > 0) if least == "> 0" else (array >= 0))
     if array.size == 0:
         raise ValueError(f"{name}: must have at least one entry, got an empty array")

@@ -15,18 +15,18 @@ compile once, whatever the activation.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from numpy.typing import NDArray
 
 from meanfield.precision import EPS, concrete
 from meanfield.samples import Samples
 
-__all__ = ["MOMENTS", "Columns", "Moments", "columns_of", "SUMS_TO_MOMENTS", "moments_of",
-           "weighted_sums"]  # fmt: skip
+__all__ = ["MOMENTS", "Columns", "Moments", "columns_of", "lost_share", "moments_of"]
 
 Array = NDArray[np.float64]
 
@@ -57,11 +57,18 @@ class Columns:
     """Samples as blocks of columns to be weighted, and what the sums cannot see."""
 
     samples: Samples
-    blocks: tuple[tuple[jax.Array, ...], ...]  # for each power set: x, width, scale, columns
+    host_blocks: tuple[tuple[Array, ...], ...]  # x, width, log scale, columns
     powers: tuple[NDArray[np.bool_], ...]  # which sums each block is for; empty: for all
     growth: float  # log of the largest |phi^4| or |phi'^4| at the ends, at least 0
     edge_log: Array  # log of |phi| and |phi'| at both ends, shape (2 ends, 2)
     edge_rate: Array  # and how fast it grows outwards
+
+
+    @cached_property
+    def blocks(self) -> tuple[tuple[jax.Array, ...], ...]:
+        """The blocks on JAX's default device."""
+        with concrete():
+            return tuple(tuple(map(jax.device_put, block)) for block in self.host_blocks)
 
 
 def columns_of(samples: Samples) -> Columns:
@@ -69,15 +76,13 @@ def columns_of(samples: Samples) -> Columns:
     size = np.maximum(np.abs(samples.value), np.abs(samples.slope))
     largest = float(np.max(size, initial=0.0))
     exponent = np.where(size > 1e60, np.floor(np.log2(np.maximum(size, 1.0))), 0.0)
-    blocks, powers = [], []
+    blocks: list[tuple[Array, ...]] = []
+    powers: list[NDArray[np.bool_]] = []
     for power in (0, 1, 2, 4) if largest > 1e70 else (1,):
         parts = _parts(samples, exponent, power)
-        with concrete():
-            blocks.extend(
-                tuple(jax.device_put(part[i : i + _NODES]) for part in parts)
-                for i in range(0, len(parts[0]), _NODES)
-            )
-        powers.extend([np.tile(_POWERS == power, 6)] * (len(blocks) - len(powers)))
+        cuts = range(0, len(parts[0]), _NODES)
+        blocks.extend(tuple(part[i : i + _NODES] for part in parts) for i in cuts)
+        powers.extend([np.tile(_POWERS == power, 6)] * len(cuts))
     log, rate = _edges(samples)
     growth = 4 * max(float(np.max(log)), 0.0)
     scaled = tuple(powers) if largest > 1e70 else ()
@@ -85,96 +90,108 @@ def columns_of(samples: Samples) -> Columns:
 
 
 def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
-    """`x, width, log scale, even, odd`, padded to whole blocks.
-
-    The columns are functions, their doubts (noise of the samples, and rounding of a sum of them)
-    and their sizes. Doubts and sizes of odd columns change sign with `x`: so they add up.
-    """
+    """`x, width, log scale, columns`, padded to whole blocks."""
     unscale = np.exp2(-exponent)
     v, d = samples.value * unscale, samples.slope * unscale
     n, m = samples.noise * unscale, samples.slope_noise * unscale
     silent = samples.silent.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        even = np.stack([v, v**2, v**4, d**2, d**4, silent], axis=1)
-        odd = np.stack([d, 2 * v * d, 4 * v**3 * d], axis=1)
+        even = [v, v**2, v**4, d**2, d**4, silent]
+        odd = [d, 2 * v * d, 4 * v**3 * d]
         above, steeper = np.abs(v) + n, np.abs(d) + m
         most_even = [above, above**2, above**4, steeper**2, steeper**4, silent]
         most_odd = [steeper, 2 * above * steeper, 4 * above**3 * steeper]
-    parts = [samples.x, samples.width, power * exponent * np.log(2.0)]
-    sign = np.sign(samples.x)[:, None]
-    for functions, most, side in ((even, most_even, 1.0), (odd, most_odd, sign)):
-        bad = ~np.isfinite(functions)  # at a singularity: anything may be missing
-        functions = np.where(bad, 0.0, functions)
-        size = np.abs(functions)
+    tables = []
+    for functions, most in ((even, most_even), (odd, most_odd)):
+        f = np.stack(functions, axis=1)
+        bad = ~np.isfinite(f)  # at a singularity: anything may be missing
+        f = np.where(bad, 0.0, f)
+        size = np.abs(f)
         doubt = np.where(bad, np.inf, np.stack(most, axis=1) - size + 12 * EPS * size)
-        columns = np.concatenate([functions, side * doubt, side * size], axis=1)
-        parts.append(columns * samples.dx[:, None])
+        tables.append({"f": f, "doubt": doubt, "size": size})
+    x = samples.x[:, None]
+    columns = np.concatenate([
+        tables[parity][kind] * (x if kind == "f" else np.abs(x)) ** k for parity, kind, k in _LAYOUT
+    ], axis=1)  # fmt: skip
+    parts = [samples.x, samples.width, power * exponent * np.log(2.0), columns * samples.dx[:, None]]
     missing = -len(samples.x) % _NODES
     return [np.pad(p, ((0, missing),) + ((0, 0),) * (p.ndim - 1)) for p in parts]
 
 
-def weighted_sums(q, x, width, power_log, even, odd, derivatives):
-    """Sums over nodes of the columns times the weight times powers of `u`; shape `(len(q), k)`.
+# Groups of columns: parity of the functions, the functions themselves or the doubt about them
+# (noise of the samples, and rounding of a sum of them) or their sizes, and a power of x. The first
+# groups are all that moments need, the others are for derivatives.
+_LAYOUT = (
+    (0, "f", 0), (0, "doubt", 0), (0, "size", 0), (0, "size", 2),
+    (0, "f", 2), (0, "f", 4), (0, "doubt", 2), (0, "doubt", 4), (0, "size", 4), (0, "size", 6),
+    (1, "f", 1), (1, "f", 3), (1, "doubt", 1), (1, "doubt", 3),
+    (1, "size", 1), (1, "size", 3), (1, "size", 5),
+)  # fmt: skip
+_POWER_OF_X = np.concatenate([np.full((6, 3)[parity], k) for parity, _, k in _LAYOUT])
+_FOR_VALUES = 24
 
-    One product of stacked rows with stacked columns each: XLA would compute the exponential
-    again for every product. `SUMS_TO_MOMENTS` says what the sums mean.
+
+def _sums(q, x, width, power_log, columns, count, xp: Any = jnp):
+    """Sums over nodes of `count` columns, weighted, and of what the panels lose: `(n, 2 count)`.
+
+    Powers of `u = x / sqrt(q)` are in the columns, as powers of `x`: one exponential, one product.
     """
-    x, width, power_log = x[None, :], width[None, :], power_log[None, :]
-    u = x / jnp.sqrt(q)[:, None]
-    u2 = u * u
-    weight = jnp.exp(power_log - 0.5 * u2) / jnp.sqrt(2 * jnp.pi * q)[:, None]
-    # Sixteen nodes integrate a weight that changes by exp(T) across the panel, times t^8, to better
-    # than (T / 88)^16; on graded panels T is large only where the weight is negligible.
-    change = jnp.minimum((jnp.abs(x) * width / 88.0) / q[:, None], 1.0)
-    lost = weight * lax.integer_pow(change, 16)
-    even_size, odd_size = even[:, 12:], jnp.abs(odd[:, 6:])
-    if not derivatives:
-        rows = jnp.stack([weight, weight * u2]) @ even
-        return jnp.concatenate([rows[0], rows[1], lost @ even_size], axis=1)
-    weight2, first = weight * u2, weight * u
-    weight4, third = weight2 * u2, first * u2
-    evens = jnp.stack([weight, weight2, weight4, weight4 * u2]) @ even
-    odds = jnp.stack([first, third, third * u2]) @ odd
-    lost_by_order = jnp.stack([lost, lost * (u2 + 1), lost * (u2 + 3) ** 2])
-    losses = lost_by_order @ jnp.concatenate([even_size, odd_size], axis=1)
-    return jnp.concatenate([*evens, *odds, *losses], axis=1)
+    x, width, power_log, q = x[None, :], width[None, :], power_log[None, :], q[:, None]
+    weight = xp.exp(power_log - 0.5 * x * x / q) / xp.sqrt(2 * np.pi * q)
+    rows = xp.stack([weight, weight * lost_share(x, width, q, xp)])
+    return xp.concatenate([*(rows @ columns[:, :count])], axis=1)
 
 
-def _meanings() -> tuple[Array, Array]:
-    """Matrices from the sums, with derivatives and without, to moments and their errors.
+_compiled_sums = jax.jit(_sums, static_argnums=5)
 
-    The columns of the result are six moments and their six errors, then the same for the first
-    and for the second derivatives (up to powers of q): from odd powers of `u` for the powers of
-    `phi`, from even ones for the others. An error is the doubt of the columns, the rounding
-    `EPS u^2` of the exponent and what the panels lose.
+
+def lost_share(x, width, q, xp: Any = jnp):
+    """Share of an integral over the panel at `x` that sixteen nodes may miss.
+
+    They integrate a weight that changes by `exp(T)` across the panel, times `t^8`, to better than
+    `(T / 88)^16`. On graded panels `T` is large only where the weight is negligible.
     """
-    every = np.zeros((126, 36))
+    share = xp.minimum(xp.abs(x) * width / (88.0 * q), 1.0)
+    for _ in range(4):
+        share = share * share
+    return share
 
-    def term(result: int, power: int, column: int, factor: float) -> None:
-        start = 18 * (power // 2) if power % 2 == 0 else 72 + 9 * (power // 2)
-        every[start + column, result] += factor
 
+def _meaning() -> Array:
+    """The matrix from sums to moments and errors, for q = 1.
+
+    The columns of the result are six moments and their six errors, then the same for first and
+    second derivatives: from odd powers of `u` for powers of `phi`, from even ones for the
+    others. An error is the doubt of the columns, the rounding `EPS u^2` of the exponent, and
+    what the panels lose.
+    """
+    start = dict(zip(_LAYOUT, np.cumsum([0] + [(6, 3)[g[0]] for g in _LAYOUT]), strict=False))
+    count = len(_POWER_OF_X)
+    matrix = np.zeros((2 * count, 36))
     hermite = {0: {0: 1}, 1: {1: 1}, 2: {2: 1, 0: -1}, 3: {3: 1, 1: -3}, 4: {4: 1, 2: -6, 0: 3}}
     for order in range(3):
         for moment in range(6):
-            odd = order > 0 and moment < 3
-            columns = 3 if odd else 6
-            for power, factor in hermite[2 * order - odd].items():
-                term(12 * order + moment, power, moment, factor)
-                term(12 * order + 6 + moment, power, columns + moment, abs(factor))
-                term(12 * order + 6 + moment, power + 2, 2 * columns + moment, EPS * abs(factor))
-            every[99 + 9 * order + moment + 6 * odd, 12 * order + 6 + moment] = 1
-    values = np.vstack([every[:36, :12], every[99:105, :12]])
-    return every, values
+            odd = int(order > 0 and moment < 3)
+            result = 12 * order + moment
+            for k, factor in hermite[2 * order - odd].items():
+                matrix[start[odd, "f", k] + moment, result] = factor
+                matrix[start[odd, "doubt", k] + moment, result + 6] = abs(factor)
+                matrix[start[odd, "size", k + 2] + moment, result + 6] += EPS * abs(factor)
+                matrix[count + start[odd, "size", k] + moment, result + 6] += abs(factor)
+    return matrix
 
 
-SUMS_TO_MOMENTS, _VALUES = _meanings()
-_sums = jax.jit(weighted_sums, static_argnums=6)
+_ALL = _meaning()
+_VALUES = np.vstack([_ALL[:_FOR_VALUES, :12], _ALL[len(_POWER_OF_X) :][:_FOR_VALUES, :12]])
 
 
-def _meaning_of(sums: Array, derivatives: bool) -> Array:
+_EXPONENTS = {n: -0.5 * np.tile(_POWER_OF_X[:n], 2) for n in (len(_POWER_OF_X), _FOR_VALUES)}
+
+
+def _moments_from(sums: Array, q: Array, derivatives: bool) -> Array:
     """Moments and errors from sums; what rests on a sum that is not finite is inf."""
-    matrix = SUMS_TO_MOMENTS if derivatives else _VALUES
+    matrix, count = (_ALL, len(_POWER_OF_X)) if derivatives else (_VALUES, _FOR_VALUES)
+    sums = sums * q[:, None] ** _EXPONENTS[count]
     bad = ~np.isfinite(sums)
     if not bad.any():
         return sums @ matrix
@@ -219,20 +236,25 @@ def moments_of(
 def _total(columns: Columns, q: Array, derivatives: bool) -> Array:
     """Moments and errors by summing over all blocks of samples."""
     step = 1 if len(q) == 1 else _VARIANCES
+    count = len(_POWER_OF_X) if derivatives else _FOR_VALUES
     parts = []
     for start in range(0, len(q), step):
         part = q[start : start + step]
         if len(part) < step:
             part = np.concatenate([part, np.full(step - len(part), part[-1])])
-        with concrete():
-            sums = [np.asarray(_sums(part, *block, derivatives)) for block in columns.blocks]
+        if len(q) == 1:  # the same lines in NumPy: less work than calling a compiled function
+            sums = [_sums(part, *block, count, np) for block in columns.host_blocks]
+        else:
+            with concrete():
+                sums = [np.asarray(_compiled_sums(part, *b, count)) for b in columns.blocks]
         if columns.powers:  # each block counts for the moments of its power alone
             parts.append(sum(
-                np.where(chosen[: 36 if derivatives else 12], _meaning_of(s, derivatives), 0.0)
+                np.where(chosen[: 36 if derivatives else 12],
+                         _moments_from(s, part, derivatives), 0.0)
                 for s, chosen in zip(sums, columns.powers, strict=True)
             ))  # fmt: skip
         else:
-            parts.append(_meaning_of(sum(sums[1:], sums[0]), derivatives))
+            parts.append(_moments_from(sum(sums[1:], sums[0]), part, derivatives))
     return np.concatenate(parts)[: len(q)] if len(parts) > 1 else parts[0][: len(q)]
 
 

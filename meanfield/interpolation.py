@@ -12,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.precision import EPS
+
 __all__ = ["interpolate"]
 
 Array = NDArray[np.float64]
@@ -23,6 +25,7 @@ _POINTS = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
 _TO_COEFFICIENTS = np.polynomial.chebyshev.chebvander(_POINTS, _NODES - 1).T * (2 / _NODES)
 _TO_COEFFICIENTS[0] *= 0.5
 _RESOLVED = 1e-14
+_LEBESGUE = 2.8  # how much interpolation in 16 Chebyshev nodes can amplify errors at them
 
 
 def interpolate(direct: Callable[[Array], tuple[Array, Array]], q: Array) -> tuple[Array, Array]:
@@ -44,11 +47,16 @@ def interpolate(direct: Callable[[Array], tuple[Array, Array]], q: Array) -> tup
         part.reshape(len(cells), _NODES, -1) for part in direct(np.exp(centres).ravel())
     )
     finite = np.all(np.isfinite(values), axis=(1, 2))
-    coefficients = np.einsum("kj,cjm->ckm", _TO_COEFFICIENTS, np.where(np.isfinite(values), values, 0))
+    coefficients = np.einsum(
+        "kj,cjm->ckm", _TO_COEFFICIENTS, np.where(np.isfinite(values), values, 0)
+    )
     last = np.max(np.abs(coefficients[:, -2:]), axis=1)
     # what direct summation knows no better need not be interpolated better
     allowed = np.maximum(_RESOLVED * np.min(np.abs(values), axis=1), np.min(errors, axis=1))
     good = finite & np.all(last <= allowed, axis=1)
+    # rounding of the sum, and of log q on the way there and back
+    shift = 4 * EPS * (np.abs(cells) + 2)[:, None, None] * np.arange(_NODES)[:, None]
+    rounding = np.sum((EPS + shift) * np.abs(coefficients), axis=1)
     u = 2 * (t - np.floor(t)) - 1
     chebyshev = np.polynomial.chebyshev.chebvander(u, _NODES - 1)
     # cell by cell, in order of q: a product of matrices each, without copying coefficients
@@ -59,7 +67,7 @@ def interpolate(direct: Callable[[Array], tuple[Array, Array]], q: Array) -> tup
     for cell in np.flatnonzero(good):
         members = order[ends[cell] : ends[cell + 1]]
         result[members] = chebyshev[members] @ coefficients[cell]
-        bound[members] = 1.5 * np.max(errors[cell], axis=0) + last[cell]
+        bound[members] = _LEBESGUE * np.max(errors[cell], axis=0) + last[cell] + rounding[cell]
     rest = ~good[which]
     if np.any(rest):
         result[rest], bound[rest] = direct(q[rest])

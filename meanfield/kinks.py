@@ -102,8 +102,12 @@ def _merge(positions: Array, eps: float) -> Array:
             f"activation: more than {MAX_KINKS} kinks or jumps between {positions[0]:.6g} and "
             f"{positions[-1]:.6g}; ask for a smaller variance, or smooth the function"
         )
-    apart = np.diff(positions) > 8 * eps * np.abs(positions[1:])
-    return positions[np.concatenate([[True], apart])] if len(positions) else positions
+    if not len(positions):
+        return positions
+    # clip(x + c, 0, c) has a branch of its own where x + c rounds to c: one kink, not two
+    apart = np.diff(positions) > 8 * eps * np.maximum(np.abs(positions[1:]), 4.0)
+    groups = np.split(positions, np.flatnonzero(apart) + 1)
+    return np.array([0.0 if g[0] < 0 < g[-1] else g[len(g) // 2] for g in groups])
 
 
 def _branch_changes(box: Box, left: float, right: float) -> Array:
@@ -136,7 +140,10 @@ def _branch_changes(box: Box, left: float, right: float) -> Array:
         found = np.where(np.isfinite(found), found, np.inf)
         down, up = low_branch != found, found != high_branch
         which = np.concatenate([which[down], which[up]])
-        low, high = np.concatenate([low[down], middle[up]]), np.concatenate([middle[down], high[up]])
+        low, high = (
+            np.concatenate([low[down], middle[up]]),
+            np.concatenate([middle[down], high[up]]),
+        )
         low_branch, high_branch = (
             np.concatenate([low_branch[down], found[up]]),
             np.concatenate([found[down], high_branch[up]]),
@@ -244,7 +251,9 @@ def _locate(box: Box, pieces: Panels, a: float, b: float) -> float:
     for k in range(3):  # the pieces cross (k = 0), or touch and their slopes cross (k = 1), ...
         if abs(gaps[k + 1]) > 1e-6 * scale * room ** -(k + 1):
             for _ in range(4):
-                gap, rate = (after.derivative(x, k + i) - before.derivative(x, k + i) for i in (0, 1))
+                gap, rate = (
+                    after.derivative(x, k + i) - before.derivative(x, k + i) for i in (0, 1)
+                )
                 x -= gap / rate if rate else 0.0
             if a - width <= x <= b + width:
                 return float(x) if abs(x) > 1e-8 * width else 0.0

@@ -158,7 +158,9 @@ class FixedPoint:
         for name in _SHOWN:
             value = getattr(self, name)
             if name == "phase":
-                numbers[name] = str(value) if isinstance(value, Phase) else np.asarray(value).tolist()
+                numbers[name] = (
+                    str(value) if isinstance(value, Phase) else np.asarray(value).tolist()
+                )
             else:
                 numbers[name] = value.tolist() if hasattr(value, "tolist") else value
         numbers["input_second_moment"] = np.asarray(self.input_second_moment).tolist()

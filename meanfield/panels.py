@@ -128,7 +128,10 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
         generation += 1
         left, right, history = left[~ended], right[~ended], history[~ended]
         middle = 0.5 * (left + right)
-        left, right = np.column_stack([left, middle]).ravel(), np.column_stack([middle, right]).ravel()
+        left, right = (
+            np.column_stack([left, middle]).ravel(),
+            np.column_stack([middle, right]).ravel(),
+        )
         history = np.repeat(history, 2, axis=0)
     return _join(done)
 

@@ -61,7 +61,9 @@ def _roots(activation: Activation, grid: Array, of: Callable[[Edge], tuple[Array
 
     def polish(low: float, high: float, which: int = 0) -> float:
         # in log q the brackets are even; the last digit of q is that of its logarithm over ln q
-        q = np.exp(brentq(lambda t: at(float(np.exp(t)), which), np.log(low), np.log(high), xtol=1e-16))
+        q = np.exp(
+            brentq(lambda t: at(float(np.exp(t)), which), np.log(low), np.log(high), xtol=1e-16)
+        )
         return float(min(max(q, low), high))
 
     value, error, slope = of(table)
@@ -73,7 +75,9 @@ def _roots(activation: Activation, grid: Array, of: Callable[[Edge], tuple[Array
         if sign[i] != sign[j]
     ]
     if slope is not None:
-        for i in np.flatnonzero((sign[:-1] == sign[1:]) & (sign[:-1] * slope[:-1] < 0) & (sign[1:] * slope[1:] > 0)):
+        for i in np.flatnonzero(
+            (sign[:-1] == sign[1:]) & (sign[:-1] * slope[:-1] < 0) & (sign[1:] * slope[1:] > 0)
+        ):
             turn = polish(grid[i], grid[i + 1], 2)
             height, doubt = at(turn, 0), at(turn, 1)
             if abs(height) <= doubt:

@@ -25,7 +25,7 @@ from jax import lax
 
 from meanfield.activation import Activation
 from meanfield.callables import BLOCK, TracedFunction, trace
-from meanfield.gaussian import SUMS_TO_MOMENTS, weighted_sums
+from meanfield.gaussian import lost_share
 from meanfield.legendre import NODES, TO_COEFFICIENTS, WEIGHTS, noise
 from meanfield.network import FixedPoint, Network, Phase
 from meanfield.precision import EPS, double, is_traced
@@ -156,29 +156,19 @@ def _edge(function: TracedFunction, given, q) -> _Edge:
     x = left * _LEFT + right * _RIGHT
     # on empty panels, which may lie on a kink, phi is asked at a harmless place
     value, slope = _evaluate(function, jnp.where(width > 0, x, 0.01 * jnp.sqrt(q)))
-    dx = 0.5 * width * WEIGHTS[None, :]
-    doubts = []
-    for f in (lax.stop_gradient(value), lax.stop_gradient(slope)):
-        doubt = noise(f @ TO_COEFFICIENTS, jnp.max(jnp.abs(f), axis=1), EPS, jnp)
-        doubts.append(doubt[:, None])
-    silent = jnp.all(value == 0, axis=1, keepdims=True) * jnp.ones_like(value)
-    none = jnp.zeros_like(value)
-
-    def doubtful(f, doubt):
-        return (2 * jnp.abs(f) + doubt) * doubt + 12 * EPS * f * f
-
-    even = [none, value**2, none, slope**2, none, silent]
-    doubts = [none, doubtful(value, doubts[0]), none, doubtful(slope, doubts[1]), none, none]
-    odd = [none, 2 * value * slope, *[none] * 7]
-    even, odd = (
-        jnp.stack([(column * dx).ravel() for column in columns], axis=1)
-        for columns in ([*even, *doubts, *even], odd)
-    )
-    flat_width = jnp.broadcast_to(width, x.shape).ravel()
-    sums = weighted_sums(q[None], x.ravel(), flat_width, jnp.zeros(x.size), even, odd, True)
-    sums = sums[0] @ SUMS_TO_MOMENTS
-    second, gradient, sparsity = sums[1], sums[3], sums[5]
-    error = sums[7] / second + sums[9] / gradient
+    u = x / jnp.sqrt(q)
+    weight = jnp.exp(-0.5 * u * u) / jnp.sqrt(2 * jnp.pi * q) * (0.5 * width * WEIGHTS[None, :])
+    second, gradient = jnp.sum(weight * value**2), jnp.sum(weight * slope**2)
+    rate = jnp.sum(weight * u * value * slope) / jnp.sqrt(q)
+    curvature = jnp.sum(weight * u * (u * u - 3) * value * slope) / (2 * q**1.5)
+    silent = jnp.all(value == 0, axis=1, keepdims=True)
+    sparsity = jnp.sum(weight * silent)
+    error = 0.0
+    for f, total in ((value, second), (slope, gradient)):
+        largest = jnp.max(jnp.abs(f), axis=1)
+        doubt = noise(f @ TO_COEFFICIENTS, largest, EPS, jnp)[:, None]
+        relative = EPS * (12 + u * u) + lost_share(x, width, q)
+        error += jnp.sum(weight * ((2 * jnp.abs(f) + doubt) * doubt + relative * f * f)) / total
     # what lies beyond 16 standard deviations matters for the steepest growth only
     outside = sum(f[0, 0] ** 2 + f[-1, -1] ** 2 for f in (value, slope)) * np.exp(-0.5 * _SIGMAS**2)
     error = lax.stop_gradient(error + outside / second + outside / gradient)
@@ -193,8 +183,8 @@ def _edge(function: TracedFunction, given, q) -> _Edge:
 
     return _Edge(
         sure(weight_var), sure(bias_var),
-        sure(weight_var * sums[13] / (2 * jnp.sqrt(q))),
-        sure(weight_var * sums[25] / (4 * q**1.5)),
+        sure(weight_var * rate),
+        sure(weight_var * curvature),
         sure(sparsity), jnp.where(usable, error, jnp.inf),
     )  # fmt: skip
 
