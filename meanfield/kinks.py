@@ -248,7 +248,8 @@ def _locate(box: Box, pieces: Panels, a: float, b: float) -> float:
             else:
                 b = x
         return b if abs(b) > 1e-14 * width else 0.0
-    for k in range(3):  # the pieces cross (k = 0), or touch and their slopes cross (k = 1), ...
+    # below `uncertain` a position is rounding: values tell it no better the smoother the kink is
+    for k, uncertain in enumerate((8 * EPS, 1e-11, 1e-6)):  # the pieces cross (k = 0), or touch and their slopes cross (k = 1), ...
         if abs(gaps[k + 1]) > 1e-6 * scale * room ** -(k + 1):
             for _ in range(4):
                 gap, rate = (
@@ -256,7 +257,7 @@ def _locate(box: Box, pieces: Panels, a: float, b: float) -> float:
                 )
                 x -= gap / rate if rate else 0.0
             if a - width <= x <= b + width:
-                return float(x) if abs(x) > 1e-8 * width else 0.0
+                return float(x) if abs(x) > uncertain else 0.0
             x = 0.5 * (a + b)
     return float(x)
 

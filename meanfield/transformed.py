@@ -216,7 +216,7 @@ def _kinks(function: TracedFunction, reach) -> tuple[jax.Array, jax.Array | bool
     margins = margins.reshape(margins.shape[0], -1)
     sign = jnp.sign(margins)
     inside = (jnp.abs(grid[:-1]) < reach) | (jnp.abs(grid[1:]) < reach)
-    changes = (sign[:, :-1] != sign[:, 1:]) & inside
+    changes = (sign[:, :-1] != sign[:, 1:]) & inside[None, :]
     which, at = jnp.nonzero(changes, size=MAX_TRACED_KINKS, fill_value=-1)
     found = which >= 0
     which, at = jnp.maximum(which, 0), jnp.maximum(at, 0)
