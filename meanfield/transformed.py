@@ -137,7 +137,10 @@ def _differentiable(function: Callable) -> Callable:
     def _(primals, tangents):
         with double():
             tangent = jnp.concatenate([jnp.ravel(dot) for dot in tangents])
-            return outer(*primals), _differentiable(jacobian)(*primals) @ tangent
+            derivative = _differentiable(jacobian)(*primals)
+            # a product and a sum: the transpose of a matrix product would be taken in float32
+            return outer(*primals), jnp.sum(derivative * jnp.expand_dims(
+                tangent, tuple(range(derivative.ndim - 1))), axis=-1)
 
     return outer
 
