@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 from numpy.typing import NDArray
 
 from meanfield.errors import NotElementwiseError
@@ -39,13 +40,15 @@ class Box(Protocol):
 
     eps: float  # relative spacing of the numbers in which it computes
 
-    def __call__(self, x: Array) -> Sampled: ...
+    def __call__(self, x: Array) -> Sampled:
+        """Sample it at inputs of shape (n,), n at least 1."""
+        ...
 
 
 class TracedFunction(NamedTuple):
     """A JAX activation as a jaxpr; its constants may be tracers of a transformation."""
 
-    closed: jax.extend.core.ClosedJaxpr
+    closed: ClosedJaxpr
 
     @property
     def is_traced(self) -> bool:

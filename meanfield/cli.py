@@ -242,7 +242,7 @@ def _parameters(parser: argparse.ArgumentParser, rest: list[str]) -> dict[str, f
     return parameters
 
 
-def _load(spec: str, parameters: dict[str, float]) -> "Activation":
+def _load(spec: str, parameters: dict[str, Any]) -> "Activation":
     """The activation of a catalogue name or of `package.module:attribute.attribute`."""
     from meanfield.activation import Activation
 

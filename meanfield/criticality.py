@@ -116,7 +116,7 @@ def _snap(value: Any, target: float, error: Any) -> Any:
 
 
 def depth_scale(slope: Any) -> Any:
-    """`-1 / ln |slope|`, the number of layers in which a distance falls by 1/e; see `FixedPoint`."""
+    """`-1 / ln |slope|`: in so many layers a distance falls by 1/e; see `FixedPoint`."""
     size = np.abs(slope)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(size < 1, -1 / np.log(size), np.where(size == 1, np.inf, np.nan))
@@ -134,15 +134,16 @@ def _why_not(activation: Activation, q: Array, m: Moments) -> MeanFieldError:
         if np.any(value == np.inf):
             where = q[np.argmax(value == np.inf)]
             return UnresolvedError(
-                f"{activation.name}: {name} overflows float64 at q = {where:.6g}; ask for a smaller q"
+                f"{activation.name}: {name} overflows float64 at q = {where:.6g}; ask for a "
+                "smaller q"
             )
         bad = ~_known(value, error) & (value > 1e-290) | np.isnan(value)
         if np.any(bad):
             return UnresolvedError(activation.why_not(float(q[np.argmax(bad)]), name))
     return NoCriticalPointError(
-        f"{activation.name}: E[phi'^2] is {gradient.min():.3g} at q = {q[np.argmin(gradient)]:.6g}, "
-        "so no finite weight_var reaches chi1 = 1; ask for a larger q, at which pre-activations "
-        "reach where phi varies"
+        f"{activation.name}: E[phi'^2] is {gradient.min():.3g} at q = "
+        f"{q[np.argmin(gradient)]:.6g}, so no finite weight_var reaches chi1 = 1; ask for a larger "
+        "q, at which pre-activations reach where phi varies"
     )
 
 
@@ -158,7 +159,7 @@ def _infinite_slope(activation: Activation) -> str:
 def fixed_point(
     edge: Edge, activation: Activation, weights: str, bias_var: Any = None
 ) -> FixedPoint:
-    """A `FixedPoint` from points on the edge; `bias_var` instead of the edge's where it was given."""
+    """A `FixedPoint` from points on the edge; `bias_var` replaces the edge's where given."""
     scalar = isinstance(edge.q, float)
     shape = np.shape(edge.q)
     stable = abs(edge.slope) < 1
@@ -247,10 +248,11 @@ def critical(
 
         bad = np.flatnonzero(np.atleast_1d(edge.bias_var < 0))
         entries = "" if variances.ndim == 0 else f" (entries {bad.tolist()})"
+        first, missing = variances.ravel()[bad[0]], np.atleast_1d(edge.bias_var)[bad[0]]
         raise NoCriticalPointError(
-            f"{activation.name}: no critical point at q = {variances.ravel()[bad[0]]:.6g}{entries}: "
-            f"bias_var = q - E[phi^2]/E[phi'^2] would be {np.atleast_1d(edge.bias_var)[bad[0]]:.6g}, "
-            f"and a variance is not negative. {where_valid(activation)}"
+            f"{activation.name}: no critical point at q = {first:.6g}{entries}: bias_var = "
+            f"q - E[phi^2]/E[phi'^2] would be {missing:.6g}, and a variance is not negative. "
+            f"{where_valid(activation)}"
         )
     return fixed_point(reshaped(edge, variances.shape), activation, weights)
 
@@ -317,9 +319,11 @@ def critical_line(phi: Callable | str | Activation, q: ArrayLike) -> CriticalLin
     variances = checked_variances("q", q)
     edge = edge_at(as_activation(phi), variances.ravel())
     valid = edge.bias_var >= 0
-    columns = (
+    weight_var, bias_var, slope = (
         np.where(valid, column, np.nan).reshape(variances.shape)
         for column in (edge.weight_var, edge.bias_var, edge.slope)
     )
     shape = variances.shape
-    return CriticalLine(variances, *columns, valid.reshape(shape), edge.error.reshape(shape))
+    return CriticalLine(
+        variances, weight_var, bias_var, slope, valid.reshape(shape), edge.error.reshape(shape)
+    )

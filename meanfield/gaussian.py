@@ -63,7 +63,6 @@ class Columns:
     edge_log: Array  # log of |phi| and |phi'| at both ends, shape (2 ends, 2)
     edge_rate: Array  # and how fast it grows outwards
 
-
     @cached_property
     def blocks(self) -> tuple[tuple[jax.Array, ...], ...]:
         """The blocks on JAX's default device."""
@@ -82,7 +81,7 @@ def columns_of(samples: Samples) -> Columns:
         parts = _parts(samples, exponent, power)
         cuts = range(0, len(parts[0]), _NODES)
         blocks.extend(tuple(part[i : i + _NODES] for part in parts) for i in cuts)
-        powers.extend([np.tile(_POWERS == power, 6)] * len(cuts))
+        powers.extend([np.tile(power == _POWERS, 6)] * len(cuts))
     log, rate = _edges(samples)
     growth = 4 * max(float(np.max(log)), 0.0)
     scaled = tuple(powers) if largest > 1e70 else ()
@@ -113,7 +112,12 @@ def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
     columns = np.concatenate([
         tables[parity][kind] * (x if kind == "f" else np.abs(x)) ** k for parity, kind, k in _LAYOUT
     ], axis=1)  # fmt: skip
-    parts = [samples.x, samples.width, power * exponent * np.log(2.0), columns * samples.dx[:, None]]
+    parts = [
+        samples.x,
+        samples.width,
+        power * exponent * np.log(2.0),
+        columns * samples.dx[:, None],
+    ]
     missing = -len(samples.x) % _NODES
     return [np.pad(p, ((0, missing),) + ((0, 0),) * (p.ndim - 1)) for p in parts]
 
@@ -243,7 +247,7 @@ def _total(columns: Columns, q: Array, derivatives: bool) -> Array:
         if len(part) < step:
             part = np.concatenate([part, np.full(step - len(part), part[-1])])
         if len(q) == 1:  # the same lines in NumPy: less work than calling a compiled function
-            sums = [_sums(part, *block, count, np) for block in columns.host_blocks]
+            sums = [_sums(part, *b, count=count, xp=np) for b in columns.host_blocks]
         else:
             with concrete():
                 sums = [np.asarray(_compiled_sums(part, *b, count)) for b in columns.blocks]
@@ -254,17 +258,13 @@ def _total(columns: Columns, q: Array, derivatives: bool) -> Array:
                 for s, chosen in zip(sums, columns.powers, strict=True)
             ))  # fmt: skip
         else:
-            parts.append(_moments_from(sum(sums[1:], sums[0]), part, derivatives))
+            parts.append(_moments_from(np.sum(sums, axis=0), part, derivatives))
     return np.concatenate(parts)[: len(q)] if len(parts) > 1 else parts[0][: len(q)]
 
 
 def _add_jumps(samples: Samples, q: Array, first: Array, second: Array) -> None:
-    """A jump of `phi` at `b` is `J delta(x - b)` in `phi'`: add it to the derivatives of moments."""
-    # values on the two sides: the nodes next to the jump are within 1e-2 of a panel of it, so the
-    # value itself is taken from the nearest node and the other side from the measured jump
-    after = np.searchsorted(samples.x, samples.jumps)
-    right = samples.value[np.minimum(after, len(samples.x) - 1)]
-    left = right - samples.jump_sizes
+    """Add the jumps of `phi`, each a delta function in `phi'`, to the derivatives of moments."""
+    left, right = samples.jump_sides.T
     u = samples.jumps / np.sqrt(q)[:, None]
     density = np.exp(-0.5 * u * u) / np.sqrt(2 * np.pi * q)[:, None]
     steps = np.stack([right**p - left**p for p in (1, 2, 4)], axis=1)

@@ -3,7 +3,7 @@
 Two ways, used together. A JAX function tells on which branch it is (`switching`): where that
 changes there may be a kink, and bisection finds the place to the last digit. Any function shows a
 kink as a panel that no bisection resolves: the smooth pieces on its two sides, continued towards
-each other, cross at the kink. Last, each candidate is judged: across a true kink no polynomial fits.
+each other, cross at the kink. Last, candidates are judged: no polynomial fits across a true kink.
 """
 
 from dataclasses import dataclass
@@ -28,15 +28,20 @@ _HALVINGS = 64
 
 @dataclass(frozen=True)
 class Kinks:
-    """Kinks in increasing order, the jump of the value at each, and the pieces between them.
+    """Kinks in increasing order, the values beside each, and the pieces between them.
 
     `pieces` are the widest panels on which the function is resolved: their series have less noise
     in the derivative than narrow panels have.
     """
 
     position: Array
-    jump: Array
+    sides: Array  # limits of the value from the left and from the right, the same if no jump
     pieces: Panels
+
+    @property
+    def is_jump(self) -> NDArray[np.bool_]:
+        """Whether the function itself jumps there."""
+        return self.sides[:, 0] != self.sides[:, 1]
 
 
 def find_kinks(box: Box, low: float, high: float) -> Kinks:
@@ -75,11 +80,11 @@ def judge(box: Box, pieces: Panels, candidates: Array, keep_all: bool) -> Kinks:
         if resolved and np.all(sides.finished) and not keep_all:
             continue
         kept.append(b)
-        jumps.append(_jump(box, sides, b, size))
-    return Kinks(np.array(kept), np.array(jumps), pieces)
+        jumps.append(_limits(box, sides, b, size))
+    return Kinks(np.array(kept), np.array(jumps).reshape(-1, 2), pieces)
 
 
-def _jump(box: Box, sides: Panels, b: float, size: float) -> float:
+def _limits(box: Box, sides: Panels, b: float, size: float) -> tuple[float, float]:
     # a jump stays when one looks closer, a cusp closes
     smooth = bool(np.all(sides.finished))
     offsets = max(abs(b), 2.0**-6) * np.array([1e-2, 1e-9, 1e-12])
@@ -88,11 +93,12 @@ def _jump(box: Box, sides: Panels, b: float, size: float) -> float:
     size = max(size, abs(above[0]), abs(below[0]))
     least = max(1e-9 if smooth else 1e-6, 100 * box.eps)
     if abs(near) < 0.5 * abs(far) or abs(near) <= least * size:
-        return 0.0
+        return below[2], below[2]
     if not smooth:
-        return float(near)
+        return below[2], above[2]
     u = (2 * b - sides.left - sides.right) / (sides.right - sides.left)
-    return float(np.diff(series(coefficients(sides.value), u))[0])
+    left, right = series(coefficients(sides.value), u)
+    return left, right
 
 
 def _merge(positions: Array, eps: float) -> Array:
@@ -170,7 +176,7 @@ def _offset_edges(low: float, high: float, candidates: Array) -> Array:
 def _clusters(pieces: Panels, edges: Array, known: Array) -> list[tuple[float, float]]:
     """Small intervals in which there seems to be a kink that is not among the known ones."""
     width = pieces.right - pieces.left
-    torn = np.nonzero(_mismatch(pieces))[0]
+    torn = np.flatnonzero(_mismatch(pieces))
     beside = np.minimum(width[torn], width[torn + 1])
     deep = _deepest(width, np.diff(edges)[np.searchsorted(edges, pieces.right) - 1])
     intervals = [
@@ -187,20 +193,20 @@ def _clusters(pieces: Panels, edges: Array, known: Array) -> list[tuple[float, f
     return [(a, b) for a, b in merged if not np.any((known >= a) & (known <= b))]
 
 
-def _deepest(width: Array, initial: Array) -> Array:
+def _deepest(width: Array, initial: Array) -> NDArray[np.intp]:
     """Panels at the bottom of a chain of bisections.
 
     A jump of the second or third derivative ends in a panel so small that the kink is below its
     rounding; what betrays it is that panels shrink towards it from both sides.
     """
     if len(width) < 9:
-        return np.array([], int)
+        return np.array([], np.intp)
     padded = np.pad(width, 4, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 9)
     before, after = windows[:, :4].max(axis=1), windows[:, 5:].max(axis=1)
     lowest = width <= windows.min(axis=1)
     deep = (np.minimum(before, after) >= 8 * width) & (initial >= 8 * width)
-    return np.nonzero(lowest & deep)[0]
+    return np.flatnonzero(lowest & deep)
 
 
 # largest |d^k P_15 / du^k| on [-1, 1]: what noise in the last coefficient does to a derivative
@@ -248,8 +254,9 @@ def _locate(box: Box, pieces: Panels, a: float, b: float) -> float:
             else:
                 b = x
         return b if abs(b) > 1e-14 * width else 0.0
-    # below `uncertain` a position is rounding: values tell it no better the smoother the kink is
-    for k, uncertain in enumerate((8 * EPS, 1e-11, 1e-6)):  # the pieces cross (k = 0), or touch and their slopes cross (k = 1), ...
+    # Below `uncertain` a position is rounding: values tell it no better the smoother the kink is
+    # The pieces cross (k = 0), or touch and their slopes cross (k = 1), and so on.
+    for k, uncertain in enumerate((8 * EPS, 1e-11, 1e-6)):
         if abs(gaps[k + 1]) > 1e-6 * scale * room ** -(k + 1):
             for _ in range(4):
                 gap, rate = (

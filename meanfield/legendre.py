@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NODES", "ORDER", "TO_COEFFICIENTS", "WEIGHTS", "coefficients", "nodes", "noise", "series", "slope_series", "slopes_at_nodes",
-           "tail"]  # fmt: skip
+__all__ = [
+    "NODES", "ORDER", "TO_COEFFICIENTS", "WEIGHTS", "coefficients", "nodes", "noise", "series",
+    "slope_series", "slopes_at_nodes", "tail",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 

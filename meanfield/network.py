@@ -73,7 +73,9 @@ class Network:
     bias_var: Any
     weights: str
 
-    def __init__(self, phi, weight_var, bias_var=0.0, weights="gaussian") -> None:
+    def __init__(
+        self, phi, weight_var: Any, bias_var: Any = 0.0, weights: str = "gaussian"
+    ) -> None:
         _check_variance("weight_var", weight_var, positive=True)
         _check_variance("bias_var", bias_var, positive=False)
         object.__setattr__(self, "activation", as_activation(phi))
@@ -106,7 +108,7 @@ class FixedPoint:
         depth_scale_c: the same for correlations.
         sparsity: `P(phi = 0)`.
         phase: a `Phase`.
-        stable: whether variances near `q` return to it (`|V'| < 1`); a marginal point is not stable.
+        stable: whether variances near `q` return to it (`|V'| < 1`); marginal ones do not.
         error: bound of the relative error of `weight_var`, and of that of `bias_var` beside `q`.
         errors: bounds of the absolute errors by field; what is printed stops at these digits.
         universality_class: `"scale-invariant"`, `"K*=0"` or `"half-stable"` where both

@@ -7,6 +7,7 @@ values far out need few digits, and values that vanish near zero (`relu(x - 6)`)
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +41,12 @@ class Panels:
     slope_noise: Array
     finished: NDArray[np.bool_]  # False where bisection ended at `narrowest` without success
 
-    def take(self, which) -> "Panels":
+    def take(self, which: Any) -> "Panels":
         """The chosen panels, in the order of `which`."""
-        return Panels(
-            *(None if field is None else field[which] for field in vars(self).values())
-        )  # fmt: skip
+        chosen: dict[str, Any] = {
+            name: None if field is None else field[which] for name, field in vars(self).items()
+        }
+        return Panels(**chosen)
 
 
 def _scale(at: Array, size: Array, where: Array) -> Array:
@@ -137,6 +139,9 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
 
 
 def _join(parts: list[Panels]) -> Panels:
-    columns = [[getattr(part, name) for part in parts] for name in vars(parts[0])]
-    joined = Panels(*(None if c[0] is None else np.concatenate(c) for c in columns))
-    return joined.take(np.argsort(joined.left))
+    def joined(name: str) -> Any:
+        columns = [getattr(part, name) for part in parts]
+        return None if columns[0] is None else np.concatenate(columns)
+
+    panels = Panels(**{name: joined(name) for name in vars(parts[0])})
+    return panels.take(np.argsort(panels.left))

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 __all__ = ["EPS", "concrete", "double", "is_traced"]
 
@@ -25,4 +26,4 @@ def concrete() -> Iterator[None]:
 
 def is_traced(*values: object) -> bool:
     """Whether any of the values is known only to a JAX transformation."""
-    return any(isinstance(value, jax.core.Tracer) for value in values)
+    return any(isinstance(value, Tracer) for value in values)

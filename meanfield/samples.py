@@ -42,7 +42,7 @@ class Samples:
     silent: NDArray[np.bool_]  # phi = 0 on the whole panel, and a kink bounds the silence
     kinks: Array
     jumps: Array  # positions where phi jumps
-    jump_sizes: Array
+    jump_sides: Array  # values beside them, shape (jumps, 2)
     reach: tuple[float, float]  # ends of the range that was sampled
     broken: tuple[str | None, str | None]  # why it ends there, if the activation is to blame
     steep: tuple[bool, bool]  # whether phi'^2 and phi'^4 are not integrable at a kink
@@ -82,8 +82,8 @@ def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
         slope_noise=(slope_noise[:, None] * per_node).ravel(),
         silent=np.repeat(_silent(panels, kinks.position), panels.x.shape[1]),
         kinks=kinks.position,
-        jumps=kinks.position[kinks.jump != 0],
-        jump_sizes=kinks.jump[kinks.jump != 0],
+        jumps=kinks.position[kinks.is_jump],
+        jump_sides=kinks.sides[kinks.is_jump],
         reach=reaches,
         broken=broken,
         steep=_steep(panels, slope, kinks.position),

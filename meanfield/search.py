@@ -9,6 +9,7 @@ iterating the variance map there takes 10^5 layers to converge, solving the two 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,23 +50,22 @@ def _table(activation: Activation) -> Edge:
     raise trouble
 
 
-def _roots(activation: Activation, grid: Array, of: Callable[[Edge], tuple[Array, Array, Array | None]],
-           table: Edge) -> list[float]:  # fmt: skip
+def _roots(
+    activation: Activation, table: Edge, of: Callable[[Edge], tuple[Any, Any, Any]]
+) -> list[float]:
     """Roots in `q` of a function on the edge, given with its error and perhaps its derivative."""
     from scipy.optimize import brentq
 
     def at(q: float, which: int) -> float:
-        result = of(edge_at(activation, q))[which]
-        assert result is not None
-        return float(result)
+        return float(of(edge_at(activation, q))[which])
 
     def polish(low: float, high: float, which: int = 0) -> float:
         # in log q the brackets are even; the last digit of q is that of its logarithm over ln q
-        q = np.exp(
-            brentq(lambda t: at(float(np.exp(t)), which), np.log(low), np.log(high), xtol=1e-16)
-        )
-        return float(min(max(q, low), high))
+        ends = float(np.log(low)), float(np.log(high))
+        t: Any = brentq(lambda t: at(float(np.exp(t)), which), *ends, xtol=1e-16)
+        return min(max(float(np.exp(t)), low), high)
 
+    grid = table.q.tolist()
     value, error, slope = of(table)
     sign = np.where(np.abs(value) <= error, 0.0, np.sign(value))
     known = np.flatnonzero(sign)
@@ -99,7 +99,7 @@ def where_valid(activation: Activation) -> str:
             f"No q from {table.q[0]:.0e} to {table.q[-1]:.0e} would do: subtract its mean from "
             "the activation, or choose another"
         )
-    crossings = _roots(activation, table.q, lambda e: (e.bias_var, e.bias_error, None), table)
+    crossings = _roots(activation, table, lambda e: (e.bias_var, e.bias_error, None))
     ends = np.concatenate([[table.q[0]], crossings, [table.q[-1]]])
     spans = [
         f"{low:.4g} to {high:.4g}"
@@ -136,8 +136,8 @@ def _variance_at(activation: Activation, bias_var: float) -> float:
         )
     table = _table(activation)
     roots = _roots(
-        activation, table.q,
-        lambda edge: (edge.bias_var - bias_var, edge.bias_error, edge.bias_slope), table,
+        activation, table,
+        lambda edge: (edge.bias_var - bias_var, edge.bias_error, edge.bias_slope),
     )  # fmt: skip
     if len(roots) == 1:
         return roots[0]
@@ -154,8 +154,8 @@ def _variance_at(activation: Activation, bias_var: float) -> float:
         "it is negative"
     )  # fmt: skip
     raise NoCriticalPointError(
-        f"bias_var: {activation.name} has no critical point at bias_var = {bias_var:.6g}: along the "
-        f"edge of chaos, for q from {table.q[0]:.3g} to {table.q[-1]:.3g}, {span}"
+        f"bias_var: {activation.name} has no critical point at bias_var = {bias_var:.6g}: along "
+        f"the edge of chaos, for q from {table.q[0]:.3g} to {table.q[-1]:.3g}, {span}"
     )
 
 
@@ -202,9 +202,7 @@ def critical_points(phi: Callable | str | Activation) -> tuple[FixedPoint, ...]:
     if np.all(np.abs(gap) <= error):
         points = [_labelled(activation, 1.0, "half-stable")]
     else:
-        roots = _roots(
-            activation, table.q, lambda e: (e.susceptibility_gap, e.gap_error, None), table
-        )
+        roots = _roots(activation, table, lambda e: (e.susceptibility_gap, e.gap_error, None))
         points = [_labelled(activation, q, "half-stable") for q in roots]
     points = [point for point in points if point.bias_var >= 0]
     if _vanishing(activation) is not None:
@@ -260,6 +258,7 @@ def _at_zero(activation: Activation, weights: str) -> FixedPoint:
         q=0.0, chi1=1.0, variance_slope=1.0, variance_curvature=curvature, correlation=1.0,
         depth_scale_q=float("inf"), depth_scale_c=float("inf"), sparsity=0.0,
         phase=Phase.CRITICAL, stable=False, error=doubt,
-        errors={"weight_var": doubt * weight_var, "bias_var": 0.0, "variance_curvature": abs(curvature - other)},
+        errors={"weight_var": doubt * weight_var, "bias_var": 0.0,
+                "variance_curvature": abs(curvature - other)},
         universality_class="K*=0",
     )  # fmt: skip

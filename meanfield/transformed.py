@@ -1,21 +1,20 @@
 r"""`critical` inside a JAX transformation: parameters of the activation, or `q`, are tracers.
 
-Nothing is concrete, so nothing can adapt: the panels are fixed and many. Kinks that move with
-a parameter are found inside the trace, as sign changes of the switching functions `s(x, theta)` on a
-grid, narrowed down with the parameters held fixed, and made differentiable by Newton steps
+Nothing is concrete, so nothing can adapt: the panels are fixed and many. Kinks that move with a
+parameter are found inside the trace, as sign changes of the switching functions `s(x, theta)` on
+a grid, narrowed down with the parameters held fixed, and made differentiable by Newton steps
 
     b <- b - s(b, theta) / s'(b, theta),
 
 whose derivative at the root is that of the implicit function theorem; the second step makes second
 derivatives right too. What would be an exception elsewhere is NaN with `error = inf` here.
 
-A caller's reverse pass runs after this has returned, in the caller's precision, and would mix float32
-into it. So derivatives are computed here, forwards, and all that is left to the caller is to
-multiply by them: `_differentiable`.
+A caller's reverse pass runs after this has returned, in the caller's precision, and would mix
+float32 into it. So derivatives are computed here, forwards, and all that is left to the caller is
+to multiply by them: `_differentiable`.
 """
 
 from collections.abc import Callable
-
 from typing import NamedTuple
 
 import jax
@@ -139,8 +138,9 @@ def _differentiable(function: Callable) -> Callable:
             tangent = jnp.concatenate([jnp.ravel(dot) for dot in tangents])
             derivative = _differentiable(jacobian)(*primals)
             # a product and a sum: the transpose of a matrix product would be taken in float32
-            return outer(*primals), jnp.sum(derivative * jnp.expand_dims(
-                tangent, tuple(range(derivative.ndim - 1))), axis=-1)
+            return outer(*primals), jnp.sum(
+                derivative * jnp.expand_dims(tangent, tuple(range(derivative.ndim - 1))), axis=-1
+            )
 
     return outer
 
@@ -150,7 +150,7 @@ def _edge(function: TracedFunction, given, q) -> _Edge:
     reach = lax.stop_gradient(_SIGMAS * jnp.sqrt(q))
     kinks, usable = _kinks(function, reach) if given is None else (jnp.asarray(given), True)
     usable &= ~_jumps(function, kinks)
-    beyond = jnp.outer(kinks, 1 + 2.0 ** -np.arange(1, _BEYOND_KINK + 1))
+    beyond = jnp.outer(kinks, jnp.asarray(1 + 2.0 ** -np.arange(1, _BEYOND_KINK + 1)))
     edges = jnp.concatenate([jnp.asarray(_EDGES), kinks, beyond.ravel()])
     edges = jnp.sort(jnp.clip(edges, -reach, reach))
     edges = jnp.concatenate([-reach[None], edges, reach[None]])
@@ -196,7 +196,8 @@ def _evaluate(function: TracedFunction, x) -> tuple[jax.Array, jax.Array]:
     flat = x.ravel()
     padded = jnp.concatenate([flat, jnp.full(-flat.size % BLOCK, 0.5)]).reshape(-1, BLOCK)
     value, slope = jax.vmap(function.value_and_slope)(padded)
-    return tuple(part.ravel()[: flat.size].reshape(x.shape) for part in (value, slope))
+    value, slope = (part.ravel()[: flat.size].reshape(x.shape) for part in (value, slope))
+    return value, slope
 
 
 def _margins(function: TracedFunction, x) -> jax.Array:
@@ -206,7 +207,7 @@ def _margins(function: TracedFunction, x) -> jax.Array:
 
 
 def _kinks(function: TracedFunction, reach) -> tuple[jax.Array, jax.Array | bool]:
-    """Kinks within `reach`, differentiable, padded with `reach`; and whether they are not too many."""
+    """Kinks within `reach`, differentiable, padded with `reach`; and whether they all fit."""
     frozen = TracedFunction(
         function.closed.replace(
             consts=[lax.stop_gradient(c) if is_traced(c) else c for c in function.closed.consts]
