@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 _SIGMAS = 13.0  # beyond: 1e-37 of the weight, so that even x^12 has nothing left
 LEAST_REACH = 16.0
 _USUAL_REACH = 128.0
+_MISSING = 1e-8  # more than this beyond where the function ends: the moment is refused
 _MANY = 1024  # variances from which on interpolation pays
 
 
@@ -174,8 +175,11 @@ class Activation:
             if beyond is None or not short:
                 return result
             if all(columns.samples.broken) or reach >= 2.0**10 * _SIGMAS * sqrt(q.max()):
-                result.value[~np.isfinite(beyond)] = np.nan
-                return replace(result, error=result.error + beyond)
+                size = np.abs(result.value)
+                size[:, 0] = np.maximum(size[:, 0], np.sqrt(result.value[:, 1]))  # E[phi] may be 0
+                error = np.where(beyond > _MISSING * size, np.inf, result.error + beyond)
+                result.value[np.isinf(error)] = np.nan
+                return replace(result, error=error)
             reach *= 2
 
     @cached_property
@@ -204,7 +208,10 @@ class Activation:
 
 
 def _checked_kinks(kinks: ArrayLike) -> Array:
-    array = np.unique(np.asarray(kinks, np.float64).ravel())
+    try:
+        array = np.unique(np.asarray(kinks, np.float64).ravel())
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"kinks: must be an array of positions, got {kinks!r}") from error
     if not np.all(np.isfinite(array)):
         raise ValueError(f"kinks: must be finite positions, got {kinks!r}")
     return array

@@ -134,8 +134,8 @@ def _why_not(activation: Activation, q: Array, m: Moments) -> MeanFieldError:
         if np.any(value == np.inf):
             where = q[np.argmax(value == np.inf)]
             return UnresolvedError(
-                f"{activation.name}: {name} overflows float64 at q = {where:.6g}; ask for a "
-                "smaller q"
+                f"{activation.name}: {name} is infinite, or too large for float64, at q = "
+                f"{where:.6g}; ask for a smaller q"
             )
         bad = ~_known(value, error) & (value > 1e-290) | np.isnan(value)
         if np.any(bad):

@@ -70,6 +70,7 @@ class Columns:
             return tuple(tuple(map(jax.device_put, block)) for block in self.host_blocks)
 
 
+@np.errstate(all="ignore")  # what overflows comes out as inf
 def columns_of(samples: Samples) -> Columns:
     """Arrange samples for `moments_of`; powers that would overflow are scaled panel by panel."""
     size = np.maximum(np.abs(samples.value), np.abs(samples.slope))
@@ -204,6 +205,7 @@ def _moments_from(sums: Array, q: Array, derivatives: bool) -> Array:
     return result
 
 
+@np.errstate(all="ignore")
 def moments_of(
     columns: Columns, q: Array, derivatives: bool = False
 ) -> tuple[Moments, Array | None]:

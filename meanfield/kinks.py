@@ -307,9 +307,9 @@ def _side(box: Box, end: float, direction: float, room: float) -> _Side | None:
 
 def _steepest(box: Box, a: float, b: float) -> float:
     """Bisection towards the rougher half, for a singularity with no smooth pieces beside it."""
-    while a < 0.5 * (a + b) < b and b - a > 1e-300:
+    while a < 0.5 * (a + b) < b and max(abs(a), abs(b)) > 2.0**-80:
         middle = 0.5 * (a + b)
         values = box(nodes(np.array([a, middle]), np.array([middle, b])).ravel()).value
         rough = tail(coefficients(values.reshape(2, -1)))
         a, b = (a, middle) if rough[0] >= rough[1] else (middle, b)
-    return 0.5 * (a + b)
+    return 0.5 * (a + b) if max(abs(a), abs(b)) > 2.0**-80 else 0.0

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 MAX_PANELS = 1 << 16  # a million samples: some 6000 oscillations
 _RESOLVED = 1e-13  # last coefficients beside the scale; the quadrature error goes as their square
-_STUBBORN = 8  # bisections after which noise of any size is taken for what it is
+_STUBBORN = 8  # bisections after which noise of a hundredth is taken for what it is
 _TINY = 2.0**-120  # no nearer to zero than this
 _NOISE = 1e-5  # what may pass for rounding: float32 and worse, but no feature of a function
 
@@ -50,7 +50,7 @@ class Panels:
 
 
 def _scale(at: Array, size: Array, where: Array) -> Array:
-    """Largest size among panels that begin no farther from zero than `where`."""
+    """Largest size among panels that end no farther from zero than `where`."""
     order = np.argsort(at)
     running = np.maximum.accumulate(np.where(np.isfinite(size), size, 0.0)[order])
     position = np.searchsorted(at[order], where, side="right") - 1
@@ -95,9 +95,9 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
             functions.append(sampled.slope.reshape(x.shape))
         sizes = np.stack([np.max(np.abs(f), axis=1) for f in functions])
         near = np.where((left < 0) & (right > 0), 0.0, np.minimum(np.abs(left), np.abs(right)))
-        if inner is None:
-            inner, inner_sizes = near, sizes
         reach = np.maximum(np.abs(left), np.abs(right))
+        if inner is None:
+            inner, inner_sizes = reach, sizes
         series = [coefficients(np.where(np.isfinite(f), f, 0.0)) for f in functions]
         smooth, noisy = np.ones(len(left), bool), np.ones(len(left), bool)
         for k, (c, size) in enumerate(zip(series, sizes, strict=True)):
@@ -111,7 +111,8 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
             # rounding noise looks alike at every magnification and in both halves of a panel; a
             # kink shrinks with its panel and is in one half
             alike = rough >= 0.4 * history[:, k, 0]
-            alike &= (rough <= _NOISE * scale) | (generation >= _STUBBORN)
+            stubborn = (generation >= _STUBBORN) & (rough <= 1e-2 * size)  # no oscillation
+            alike &= (rough <= _NOISE * scale) | stubborn
             if generation:
                 alike = np.repeat(np.all(alike.reshape(-1, 2), axis=1), 2)
             smooth &= ok

@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 INNERMOST = -17  # the panels next to zero end at 2^-17: a variance of 1e-8 sees 13 of them
 _BEYOND_KINK = 8  # e^-745 underflows, so q / x is at least x / 1490: graded down to x / 256
 _NARROWEST = 2.0**-46
+_SQUARE = 0.495  # |x|^-a is square-integrable at 0 for a < 1/2
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,14 @@ def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
         pieces = resolve(box, _graded(reaches, known), _NARROWEST)
         kinks = judge(box, pieces, known, keep_all=True)
     panels = resolve(box, _graded(reaches, kinks.position), _NARROWEST)
+    place, growth = _growth(panels, panels.value, kinks.position)
+    if growth >= _SQUARE:
+        raise MeanFieldError(
+            f"activation: it grows like |x - b|^-{growth:.2g} towards b = {place:.6g}, so "
+            "E[phi^2] is infinite; an activation must be square-integrable"
+        )
     slope, slope_noise = _slopes(panels, kinks)
+    _, steepness = _growth(panels, slope, kinks.position)
     per_node = np.ones_like(panels.x)
     return Samples(
         x=panels.x.ravel(),
@@ -86,7 +94,7 @@ def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
         jump_sides=kinks.sides[kinks.is_jump],
         reach=reaches,
         broken=broken,
-        steep=_steep(panels, slope, kinks.position),
+        steep=(steepness >= _SQUARE, steepness >= 0.5 * _SQUARE),
     )
 
 
@@ -179,16 +187,16 @@ def _silent(panels: Panels, kinks: Array) -> NDArray[np.bool_]:
     return zero
 
 
-def _steep(panels: Panels, slope: Array, kinks: Array) -> tuple[bool, bool]:
-    """Whether the derivative grows at a kink like `|x - b|^-a` with `2a >= 1`, or `4a >= 1`."""
-    growth = 0.0
+def _growth(panels: Panels, f: Array, kinks: Array) -> tuple[float, float]:
+    """Where `f` grows fastest towards a kink, and the `a` with which it does, as `|x - b|^-a`."""
+    place, growth = 0.0, 0.0
     for b in np.append(kinks, 0.0):
-        for i, side in ((panels.right == b, panels.x < b), (panels.left == b, panels.x > b)):
-            if np.any(i & ~panels.finished):
-                distance, size = np.abs(panels.x[side] - b), np.abs(slope[side])
-                targets = max(abs(b), 2.0**-6) * np.array([2.0**-30, 2.0**-16])
-                near, far = (np.argmin(np.abs(distance - target)) for target in targets)
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    rise = np.log(size[near] / size[far]) / np.log(distance[far] / distance[near])
-                growth = max(growth, float(rise)) if np.isfinite(rise) else growth
-    return growth >= 0.495, growth >= 0.2475
+        for side in (panels.x < b, panels.x > b):
+            distance, size = np.abs(panels.x[side] - b), np.abs(f[side])
+            targets = max(abs(b), 2.0**-6) * np.array([2.0**-30, 2.0**-16])
+            near, far = (np.argmin(np.abs(distance - target)) for target in targets)
+            rise = np.log(size[near] / size[far]) / np.log(distance[far] / distance[near])
+            # a smooth side has no panels so small, and both nodes are the same or nearly
+            if distance[far] > 100 * distance[near] and rise > growth:
+                place, growth = float(b), float(rise)
+    return place, growth
