@@ -105,7 +105,7 @@ class _JaxBox:
 
         # compiled ahead: under `concrete` the constants of the function would be computed one by
         # one, with a compilation each
-        with double():
+        with double(), jax.disable_jit(False):
             shape = jax.ShapeDtypeStruct((BLOCK,), jnp.float64)
             self._probe = jax.jit(probe).lower(shape).compile()
         constant_arrays = any(np.ndim(c) for c in function.closed.consts)
@@ -131,7 +131,8 @@ class _CalledBox:
             result = call(_PROBE.copy())
             _check_output([(np.shape(result), result.dtype)], _PROBE.shape)
             again = call(_PROBE.copy())
-        self._call, self.eps = call, _eps(result.dtype)
+            self.eps = max(_eps(result.dtype), _seen_eps(call, result))
+        self._call = call
         if not np.array_equal(result, again, equal_nan=True):
             raise NotElementwiseError(
                 "activation: it gave two results for the same input; it must not be random. "
@@ -143,6 +144,19 @@ class _CalledBox:
         with np.errstate(all="ignore"):
             value = np.asarray(self._call(x.copy()), np.float64)
         return Sampled(value, None, np.zeros((0, len(x))))
+
+
+def _seen_eps(call: Callable[[Array], np.ndarray], result: np.ndarray) -> float:
+    """The precision in which a function computes inside, whatever it returns.
+
+    Where its value moves with its input at all, it must move with a tiny part of that.
+    """
+    moves = call(1.05 * _PROBE) != result
+    for dtype in (jnp.bfloat16, np.float16, np.float32) if np.any(moves) else ():
+        eps = float(jnp.finfo(dtype).eps)
+        if np.mean((call((1 + eps / 8) * _PROBE) == result)[moves]) > 0.5:
+            return eps
+    return EPS
 
 
 # unsorted and without symmetry, so that sorting, reversing and normalising all show

@@ -148,8 +148,9 @@ def _why_not(activation: Activation, q: Array, m: Moments) -> MeanFieldError:
 
 
 def _infinite_slope(activation: Activation) -> str:
-    where = activation.jumps
-    what = f"it jumps at x = {where[0]:.6g}" if len(where) else "its slope is not square-integrable"
+    jumps = activation.jumps
+    nearest = jumps[np.argmin(np.abs(jumps))] if len(jumps) else 0.0
+    what = f"it jumps at x = {nearest:.6g}" if len(jumps) else "its slope is not square-integrable"
     return (
         f"{activation.name}: {what}, so chi1 is infinite for every weight_var and there is no edge "
         "of chaos at any q; use a continuous approximation of it, such as a steep ramp"

@@ -3,8 +3,8 @@ r"""Many moments for the price of few: interpolation in `log q`.
 `exp(-x^2 / 2q)` is analytic in `q` wherever `Re(1/q) > 0`, so every Gaussian moment, of however
 rough an activation, is analytic in `t = log q` in the strip `|Im t| < pi/2`. On cells half an
 octave wide, 16 Chebyshev nodes then leave (9.2)^-16 = 4e-16 of a moment whose size changes little
-over a factor `sqrt(2)` of `q`. Where it changes much (tails: `E[relu(x - 6)^2]` at small `q`) the last
-coefficients show it, and such cells are left to direct summation.
+over a factor `sqrt(2)` of `q`. Where it changes much (tails: `E[relu(x - 6)^2]` at small `q`) the
+last coefficients show it, and such cells are left to direct summation.
 """
 
 from collections.abc import Callable

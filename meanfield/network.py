@@ -45,7 +45,7 @@ def _check_variance(name: str, value: Any, positive: bool) -> None:
         raise ValueError(f"{name}: must be a finite variance {least}, got {value!r}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     r"""A wide fully connected network with random weights and biases.
 
@@ -91,7 +91,7 @@ class Network:
         return f"Network({', '.join(parts)})"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class FixedPoint:
     """A variance `q` that one layer of `network` reproduces, and what happens around it.
 
@@ -127,7 +127,7 @@ class FixedPoint:
     phase: Any
     stable: Any
     error: Any
-    errors: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    errors: Mapping[str, Any] = field(default_factory=dict)
     universality_class: str | None = None
 
     @property

@@ -19,8 +19,8 @@ def double():
 
 @contextmanager
 def concrete() -> Iterator[None]:
-    """`double`, and values are computed now even while the caller is being traced by `jit`."""
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+    """`double`, and compiled functions run now, also while `jit` traces the caller."""
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True), jax.disable_jit(False):
         yield
 
 

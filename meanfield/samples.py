@@ -147,9 +147,9 @@ def _slopes(panels: Panels, kinks: Kinks) -> tuple[Array, Array]:
     u = (2 * x - pieces.left[which] - pieces.right[which]) / width[which]
     values = coefficients(pieces.value)
     spectral = series(slope_series(values, width)[which], u).reshape(shape)
-    # the mean over a panel of |dP_n/du| for the last few n is about 40
+    # noise in sixteen values is some ten times as large in du-slopes, and nodes average it
     rounding = np.maximum(pieces.noise, EPS * np.max(np.abs(pieces.value), axis=1))
-    doubt = np.max((80 / width * rounding)[which].reshape(shape), axis=1)
+    doubt = np.max((20 / width * rounding)[which].reshape(shape), axis=1)
     trusted = panels.finished[:, None] & pieces.finished[which].reshape(shape)
     if panels.slope is None:
         miss = np.abs(series(values[which], u).reshape(shape) - panels.value)
@@ -159,7 +159,7 @@ def _slopes(panels: Panels, kinks: Kinks) -> tuple[Array, Array]:
                 f"activation: it has a feature near x = {panels.x[missed & trusted][0]:.6g} too "
                 "narrow to be differentiated from values alone; write it in JAX, or give `kinks=`"
             )
-        return spectral, doubt + np.max(80 / width[which].reshape(shape) * miss, axis=1)
+        return spectral, doubt + np.max(20 / width[which].reshape(shape) * miss, axis=1)
     wrong = np.abs(panels.slope - spectral) > 1e-4 * np.abs(panels.slope) + 1e6 * doubt[:, None]
     wrong &= np.abs(panels.slope - spectral) > 1e-4 * np.max(np.abs(spectral))
     wrong &= trusted
