@@ -22,6 +22,7 @@ VARIANCES = np.array([1e-8, 1e-3, 0.05, 0.7, 1.0, 9.0, 400.0, 1e6])
 POWERS = np.array([1, 2, 4, 2, 4, 0])  # of a factor before phi in each moment
 EPS = 2.0**-52
 ORACLE = mp.mpf("1e-20")  # relative rounding of exact means that took 30 digits at least
+SMALLEST = mp.mpf("1e-290")  # below, float64 loses digits to underflow
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Pieces:
     def __call__(self, x: Any, xp: Any = jnp) -> Any:
         result = 0.0 * x
         low = -np.inf
-        for end, origin, c in zip((*self.ends, np.inf), self.origins, self.coefficients, strict=True):
+        for end, origin, c in zip(
+            (*self.ends, np.inf), self.origins, self.coefficients, strict=True
+        ):
             value = 0.0 * x
             for factor in reversed(c):
                 value = value * (x - origin) + factor
@@ -47,7 +50,7 @@ class Pieces:
         return result
 
     def numpy(self) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda x: self(np.asarray(x, np.float64), np)
+        return lambda x: self(x, np)
 
     def monomials(self, k: int) -> list[Any]:
         """Coefficients of the k-th polynomial in powers of `x`."""
@@ -142,8 +145,12 @@ cubic = polynomials(3, True)
 torn = polynomials(3, False)
 
 
-def check(phi: Pieces, activation: mf.Activation, steep: bool = True) -> None:
-    """Moments and derivatives are never farther off than their errors, and 1e-12 at most."""
+def check(phi: Pieces, activation: mf.Activation) -> None:
+    """Moments and derivatives are never farther off than their errors, and moments 1e-12 at most.
+
+    Except for `phi'` of black boxes: rounding of the values limits it (`test_moments` says how far).
+    """
+    exempt = () if isinstance(activation.function, Pieces) else ("dphi2", "dphi4")
     m = activation.moments(VARIANCES, derivatives=True)
     assert m.first is not None and m.second is not None
     parts = ((m.value, m.error), (m.first, m.first_error), (m.second, m.second_error))
@@ -159,14 +166,12 @@ def check(phi: Pieces, activation: mf.Activation, steep: bool = True) -> None:
                     if phi.jumps and name.startswith("dphi"):
                         assert (got == np.inf) if order == 0 else np.isnan(got), where
                         continue
-                    if expected[0][1] < 1e-290:
-                        continue
                     off = abs(mp.mpf(float(got)) - true)
-                    allowed = mp.mpf(error[i, k]) + ORACLE * size[k] / mp.mpf(q) ** order
+                    rounding = (ORACLE * size[k] + SMALLEST) / mp.mpf(q) ** order
+                    allowed = mp.mpf(error[i, k]) + rounding
                     assert off <= allowed, f"{where}: off {float(off):.2g} > {error[i, k]:.2g}"
-                    if order == 0:
-                        scale = root if name == "phi" else true
-                        assert off <= 1e-12 * scale, f"{where}: {float(off / scale):.2g}"
+                    if order == 0 and size[k] > SMALLEST and name not in exempt:
+                        assert off <= 1e-12 * size[k], f"{where}: {float(off / size[k]):.2g}"
 
 
 @given(st.one_of(linear, cubic, torn))
@@ -227,7 +232,8 @@ def derivatives_differ(phi: Pieces, k: int, b: float) -> list[bool]:
 def same(a: Any, b: Any, error: Any) -> None:
     finite = np.isfinite(b)
     np.testing.assert_array_equal(np.isfinite(a), finite)
-    assert np.all(np.abs(a - b)[finite] <= error[finite])
+    a, b, error = (np.where(finite, x, 0.0) for x in (a, b, error))
+    assert np.all(np.abs(a - b) <= error + 1e-290)
 
 
 @given(st.one_of(linear, cubic, torn), st.sampled_from([-3.0, 1e-9, 0.7, 1e4]))
@@ -237,7 +243,8 @@ def test_a_factor_before_phi(phi: Pieces, a: float) -> None:
     scaled = mf.Activation(lambda x: a * phi(x)).moments(VARIANCES)
     factor = a**POWERS
     rounding = 8 * EPS * np.abs(scaled.value)
-    error = scaled.error + np.abs(factor) * plain.error + rounding
+    with np.errstate(invalid="ignore"):  # 0 times an infinite moment
+        error = scaled.error + np.abs(factor) * plain.error + rounding
     same(scaled.value, factor * plain.value, error)
 
 
@@ -247,7 +254,8 @@ def test_a_factor_before_x(phi: Pieces, b: float) -> None:
     plain = mf.Activation(phi).moments(VARIANCES)
     stretched = mf.Activation(lambda x: phi(b * x)).moments(VARIANCES / b**2)
     factor = np.array([1, 1, 1, b**2, b**4, 1])
-    rounding = 64 * EPS * np.abs(stretched.value) * max(1, abs(np.log2(abs(b))))
+    # b x is rounded, and with it the place of each kink
+    rounding = 8 * EPS * np.abs(stretched.value) * (1 + 36 / VARIANCES[:, None])
     error = stretched.error + factor * plain.error + rounding
     same(stretched.value, factor * plain.value, error)
 
