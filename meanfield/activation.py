@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 _SIGMAS = 13.0  # beyond: 1e-37 of the weight, so that even x^12 has nothing left
 LEAST_REACH = 16.0
-_USUAL_REACH = 128.0
+_USUAL_REACH = 32.0
 _MISSING = 1e-8  # more than this beyond where the function ends: the moment is refused
 _MANY = 1024  # variances from which on interpolation pays
 
@@ -42,7 +42,7 @@ class Activation:
 
     Attributes:
         name: str.
-        kinks: array of positions within [-128, 128].
+        kinks: array of positions within [-32, 32].
         jumps: those at which `phi` itself jumps: there `chi1` is infinite.
 
     Raises:
@@ -129,12 +129,12 @@ class Activation:
 
     @property
     def kinks(self) -> Array:
-        """Positions in [-128, 128] where `phi` or a derivative of it jumps; shape (n,)."""
+        """Positions in [-32, 32] where `phi` or a derivative of it jumps; shape (n,)."""
         return self._usual().kinks.copy()
 
     @property
     def jumps(self) -> Array:
-        """Positions in [-128, 128] where `phi` itself jumps; shape (n,)."""
+        """Positions in [-32, 32] where `phi` itself jumps; shape (n,)."""
         return self._usual().jumps.copy()
 
     def _usual(self) -> Samples:

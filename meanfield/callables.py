@@ -131,7 +131,7 @@ class _CalledBox:
             result = call(_PROBE.copy())
             _check_output([(np.shape(result), result.dtype)], _PROBE.shape)
             again = call(_PROBE.copy())
-            self.eps = max(_eps(result.dtype), _seen_eps(call, result))
+            self.eps = max(_eps(result.dtype), _seen_eps(call))
         self._call = call
         if not np.array_equal(result, again, equal_nan=True):
             raise NotElementwiseError(
@@ -146,15 +146,22 @@ class _CalledBox:
         return Sampled(value, None, np.zeros((0, len(x))))
 
 
-def _seen_eps(call: Callable[[Array], np.ndarray], result: np.ndarray) -> float:
+def _seen_eps(call: Callable[[Array], np.ndarray]) -> float:
     """The precision in which a function computes inside, whatever it returns.
 
-    Where its value moves with its input at all, it must move with a tiny part of that.
+    Rounding of inputs to floating point stops small changes and lets larger ones through, at every
+    magnitude: a plateau stops both, and the steps of a quantiser are not proportional to x.
     """
-    moves = call(1.05 * _PROBE) != result
-    for dtype in (jnp.bfloat16, np.float16, np.float32) if np.any(moves) else ():
+    for dtype in (jnp.bfloat16, np.float16, np.float32):
         eps = float(jnp.finfo(dtype).eps)
-        if np.mean((call((1 + eps / 8) * _PROBE) == result)[moves]) > 0.5:
+        stopped = []
+        for low in (1e-3, 0.1):
+            x = np.geomspace(low, 10 * low, 32) * np.resize([1.0, -1.0], 32)
+            value = call(x.copy())
+            moves = call((1 + 4 * eps) * x) != value
+            stops = call((1 + eps / 8) * x) == value
+            stopped.append(np.sum(moves) >= 8 and np.mean(stops[moves]) > 0.5)
+        if all(stopped):
             return eps
     return EPS
 

@@ -60,6 +60,7 @@ class Columns:
     host_blocks: tuple[tuple[Array, ...], ...]  # x, width, log scale, columns
     powers: tuple[NDArray[np.bool_], ...]  # which sums each block is for; empty: for all
     growth: float  # log of the largest |phi^4| or |phi'^4| at the ends, at least 0
+    steps: Array  # by how much even and odd functions jump at the kinks, shape (kinks, 9)
     edge_log: Array  # log of |phi| and |phi'| at both ends, shape (2 ends, 2)
     edge_rate: Array  # and how fast it grows outwards
 
@@ -86,7 +87,16 @@ def columns_of(samples: Samples) -> Columns:
     log, rate = _edges(samples)
     growth = 4 * max(float(np.max(log)), 0.0)
     scaled = tuple(powers) if largest > 1e70 else ()
-    return Columns(samples, tuple(blocks), scaled, growth, log, rate)
+    return Columns(samples, tuple(blocks), scaled, growth, _steps(samples), log, rate)
+
+
+def _steps(samples: Samples) -> Array:
+    """Sizes of the jumps of the functions at the kinks, from the nodes beside them."""
+    after = np.clip(np.searchsorted(samples.x, samples.kinks), 1, len(samples.x) - 1)
+    v, d = (np.stack([f[after - 1], f[after]]) for f in (samples.value, samples.slope))
+    silent = np.stack([samples.silent[after - 1], samples.silent[after]]).astype(np.float64)
+    functions = [v, v**2, v**4, d**2, d**4, silent, d, 2 * v * d, 4 * v**3 * d]
+    return np.abs(np.stack([f[1] - f[0] for f in functions], axis=1))
 
 
 def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
@@ -225,6 +235,8 @@ def moments_of(
         second, second_error = total[:, 24:30] * scale, total[:, 30:36] * scale
         if len(columns.samples.jumps):
             _add_jumps(columns.samples, q, first, second)
+    if len(columns.samples.kinks):
+        _doubt_kinks(columns, q, error, first_error, second_error)
     beyond = None
     if not _is_deep(columns, q):
         beyond, overflows = _beyond(columns, q)
@@ -287,6 +299,23 @@ def _edges(samples: Samples) -> tuple[Array, Array]:
     return log, rate
 
 
+def _doubt_kinks(
+    columns: Columns, q: Array, error: Array, first: Array | None, second: Array | None
+) -> None:
+    """Add to the errors what the rounding of the kinks' positions does, where functions jump."""
+    root = np.sqrt(q)[:, None]
+    u = columns.samples.kinks / root
+    density = np.exp(-0.5 * u * u) / (np.sqrt(2 * np.pi) * root)
+    doubt, even, odd = density * columns.samples.kink_doubts, columns.steps[:, :6], columns.steps[:, 6:]
+    error += doubt @ even
+    if first is not None and second is not None:
+        u = np.abs(u)
+        first[:, :3] += (doubt * u) @ odd / (2 * root)
+        first[:, 3:] += (doubt * (u * u + 1)) @ even[:, 3:] / (2 * root**2)
+        second[:, :3] += (doubt * u * (u * u + 3)) @ odd / (4 * root**3)
+        second[:, 3:] += (doubt * (u**4 + 6 * u * u + 3)) @ even[:, 3:] / (4 * root**4)
+
+
 def _is_deep(columns: Columns, q: Array) -> bool:
     """Whether nothing beyond the samples can matter at any `q`."""
     reach = min(-columns.samples.reach[0], columns.samples.reach[1])
@@ -303,6 +332,8 @@ def _beyond(columns: Columns, q: Array) -> tuple[Array, NDArray[np.bool_]]:
         decay = (reach / q[:, None])[..., None] - growth  # (n, 2, 6)
         log = height - (0.5 * reach**2 / q[:, None])[..., None]
         log = log - 0.5 * np.log(2 * np.pi * q)[:, None, None]
-        tail = np.where(decay > 0, np.exp(log) / decay, np.where(np.isneginf(log), 0.0, np.inf))
+        # a decay that the next increase of the growth would undo is none
+        falls = decay > 0.05 * (reach / q[:, None])[..., None]
+        tail = np.where(falls, np.exp(log) / decay, np.where(np.isneginf(log), 0.0, np.inf))
     # an integrand that still grows at e^690 integrates to more than float64 holds
     return np.sum(tail, axis=1), np.any((log > 690) & (decay <= 0), axis=1)

@@ -35,6 +35,7 @@ class Kinks:
     """
 
     position: Array
+    doubt: Array  # what each position may be wrong by
     sides: Array  # limits of the value from the left and from the right, the same if no jump
     pieces: Panels
 
@@ -46,7 +47,7 @@ class Kinks:
 
 def find_kinks(box: Box, low: float, high: float) -> Kinks:
     """All kinks of `box` in `[low, high]`, by its branches and by bisection."""
-    candidates = _branch_changes(box, low, high)
+    exact = candidates = _branch_changes(box, low, high)
     for _ in range(3):
         edges = _offset_edges(low, high, candidates)
         pieces = resolve(box, edges, _NARROWEST, floor=2.0**-6)
@@ -55,12 +56,17 @@ def find_kinks(box: Box, low: float, high: float) -> Kinks:
             break
         found = [_locate(box, pieces, a, b) for a, b in singular]
         candidates = _merge(np.concatenate([candidates, found]), box.eps)
-    return judge(box, pieces, candidates, keep_all=False)
+    return judge(box, pieces, candidates, exact)
 
 
-def judge(box: Box, pieces: Panels, candidates: Array, keep_all: bool) -> Kinks:
-    """Drop candidates across which the function is smooth, and measure the jumps of the others."""
-    kept, jumps = [], []
+def judge(
+    box: Box, pieces: Panels, candidates: Array, exact: Array, keep_all: bool = False
+) -> Kinks:
+    """Drop candidates across which the function is smooth, and measure the others.
+
+    Positions among `exact` are known to rounding, the others as well as the values tell.
+    """
+    kept, doubts, jumps = [], [], []
     for b in candidates:
         # the nearest resolved pieces on both sides, and a panel across both
         i = np.searchsorted(pieces.left, b) - 1
@@ -81,7 +87,26 @@ def judge(box: Box, pieces: Panels, candidates: Array, keep_all: bool) -> Kinks:
             continue
         kept.append(b)
         jumps.append(_limits(box, sides, b, size))
-    return Kinks(np.array(kept), np.array(jumps).reshape(-1, 2), pieces)
+        known = b in exact or jumps[-1][0] != jumps[-1][1]
+        doubts.append(4 * box.eps * abs(b) if known else _doubt(sides, b))
+    return Kinks(np.array(kept), np.array(doubts), np.array(jumps).reshape(-1, 2), pieces)
+
+
+def _doubt(sides: Panels, b: float) -> float:
+    """How far from `b` the pieces on its two sides may cross, or touch, in truth."""
+    width = sides.right - sides.left
+    u = (2 * b - sides.left - sides.right) / width
+    c = coefficients(sides.value)
+    noise = np.max(np.maximum(sides.noise, EPS * np.max(np.abs(sides.value), axis=1)))
+    gaps, noises = [], []
+    for k, factor in enumerate(_DERIVATIVE_NOISE[:3]):
+        gaps.append(float(abs(np.diff(series(c, u))[0])))
+        noises.append(float(np.max(factor * noise * (2 / width) ** k)))
+        c = slope_series(np.pad(c, ((0, 0), (0, 16 - c.shape[1]))), width)
+    for k in range(2):
+        if gaps[k + 1] > 10 * noises[k + 1]:
+            return (gaps[k] + noises[k]) / gaps[k + 1]
+    return 1e-3 * float(np.min(width))
 
 
 def _limits(box: Box, sides: Panels, b: float, size: float) -> tuple[float, float]:
@@ -242,7 +267,7 @@ def _locate(box: Box, pieces: Panels, a: float, b: float) -> float:
         return _steepest(box, a, b)
     scale = max(np.max(np.abs(before.values)), np.max(np.abs(after.values)), 1e-300)
     x = 0.5 * (a + b)
-    gaps = [after.derivative(x, k) - before.derivative(x, k) for k in range(4)]
+    gaps = [after.derivative(x, k) - before.derivative(x, k) for k in range(5)]
     width = b - a
     room = min(before.right - before.left, after.right - after.left)
     if abs(gaps[0]) > 4 * abs(gaps[1]) * width + 1e-10 * scale:  # a jump: which side is x on?
@@ -257,12 +282,17 @@ def _locate(box: Box, pieces: Panels, a: float, b: float) -> float:
     # Below `uncertain` a position is rounding: values tell it no better the smoother the kink is
     # The pieces cross (k = 0), or touch and their slopes cross (k = 1), and so on.
     for k, uncertain in enumerate((8 * EPS, 1e-11, 1e-6)):
-        if abs(gaps[k + 1]) > 1e-6 * scale * room ** -(k + 1):
+        # at a kink of the next order this gap vanishes too, somewhere in the interval
+        near_zero = width < room / 512 and abs(gaps[k + 1]) < 4 * abs(gaps[k + 2]) * width
+        if abs(gaps[k + 1]) > 1e-6 * scale * room ** -(k + 1) and not near_zero:
             for _ in range(4):
                 gap, rate = (
                     after.derivative(x, k + i) - before.derivative(x, k + i) for i in (0, 1)
                 )
                 x -= gap / rate if rate else 0.0
+            if width > room / 512 and a - width <= x <= b + width:
+                # continued that far the series lose digits: once more, from nearby
+                return _locate(box, pieces, x - width / 8, x + width / 8)
             if a - width <= x <= b + width:
                 return float(x) if abs(x) > uncertain else 0.0
             x = 0.5 * (a + b)
@@ -285,8 +315,11 @@ class _Side:
 
     def __init__(self, left: float, right: float, values: Array) -> None:
         self.left, self.right, self.values = left, right, values
-        self._series = [coefficients(values)[None]]
-        for _ in range(4):
+        series = coefficients(values)
+        # continued beyond its panel, noise in a high coefficient would grow without bound
+        series[np.abs(series) < 16 * EPS * np.max(np.abs(series))] = 0.0
+        self._series = [series[None]]
+        for _ in range(5):
             padded = np.pad(self._series[-1], ((0, 0), (0, 16 - self._series[-1].shape[1])))
             self._series.append(slope_series(padded, np.array([right - left])))
 

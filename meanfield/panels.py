@@ -49,6 +49,11 @@ class Panels:
         return Panels(**chosen)
 
 
+def _shift(series: Array, width: Array, reach: Array) -> Array:
+    """What the rounding of a node's position does to the value there."""
+    return EPS * reach * np.max(np.abs(slopes_at_nodes(series, width)), axis=1)
+
+
 def _scale(at: Array, size: Array, where: Array) -> Array:
     """Largest size among panels that end no farther from zero than `where`."""
     order = np.argsort(at)
@@ -106,23 +111,30 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
             rough = np.mean(np.abs(c[:, 8:]), axis=1)
             # values that were rounded leave coefficients of a few times that, and so do nodes
             rounded = 32 * box.eps * (box.eps > EPS) * scale
-            shifted = 8 * EPS * reach * np.max(np.abs(slopes_at_nodes(c, right - left)), axis=1)
+            shifted = 8 * _shift(c, right - left, reach)
             ok = last <= np.maximum(_RESOLVED * scale, np.maximum(rounded, shifted))
             # rounding noise looks alike at every magnification and in both halves of a panel; a
             # kink shrinks with its panel and is in one half
             alike = rough >= 0.4 * history[:, k, 0]
+            # what is rounding beside values nearby (1 - tanh^2 far out) is rounding of them
+            nearby = np.maximum(_scale(inner, inner_sizes[k], np.maximum(2.0, 4 * reach)), size)
+            faint = (generation >= 3) & (rough <= 64 * EPS * nearby)
             stubborn = (generation >= _STUBBORN) & (rough <= 1e-2 * size)  # no oscillation
-            alike &= (rough <= _NOISE * scale) | stubborn
+            # no variance above 1e-8 looks closer than this
+            seen = np.maximum(scale, _scale(inner, inner_sizes[k], np.maximum(near, 2.0**-12)))
+            alike &= (rough <= _NOISE * seen) | stubborn
             if generation:
                 alike = np.repeat(np.all(alike.reshape(-1, 2), axis=1), 2)
             smooth &= ok
-            noisy &= ok | alike
+            noisy &= ok | alike | faint
             history[:, k] = np.column_stack([history[:, k, 1:], rough])
         finite = np.all([np.all(np.isfinite(f), axis=1) for f in functions], axis=0)
         resolved = (smooth | noisy) & finite
         ended = resolved | (right - left <= narrowest * np.maximum(reach, floor))
         ended |= reach < _TINY
-        noises = [noise(c, s, box.eps) for c, s in zip(series, sizes, strict=True)]
+        noises = [noise(c, s, box.eps) + _shift(c, right - left, reach) for c, s in zip(series, sizes, strict=True)]
+        # where bisection gives up, nothing is known but the size
+        noises = [np.where(resolved, n, s) for n, s in zip(noises, sizes, strict=True)]
         panels = Panels(
             left, right, x, functions[0], functions[1] if len(functions) == 2 else None,
             noises[0], noises[-1] if len(noises) == 2 else np.zeros(len(left)), resolved,

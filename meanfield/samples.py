@@ -26,12 +26,12 @@ Array = NDArray[np.float64]
 INNERMOST = -17  # the panels next to zero end at 2^-17: a variance of 1e-8 sees 13 of them
 _BEYOND_KINK = 8  # e^-745 underflows, so q / x is at least x / 1490: graded down to x / 256
 _NARROWEST = 2.0**-46
-_SQUARE = 0.495  # |x|^-a is square-integrable at 0 for a < 1/2
+_SQUARE = 0.4999  # |x|^-a is square-integrable at 0 for a < 1/2
 
 
 @dataclass(frozen=True)
 class Samples:
-    """An activation at the nodes of its panels. All arrays but the last five have shape `(n,)`."""
+    """An activation at the nodes of its panels. All arrays but the last six have shape `(n,)`."""
 
     x: Array
     dx: Array  # quadrature weights: an integral is `sum(f * dx)`
@@ -42,6 +42,7 @@ class Samples:
     slope_noise: Array
     silent: NDArray[np.bool_]  # phi = 0 on the whole panel, and a kink bounds the silence
     kinks: Array
+    kink_doubts: Array  # what their positions may be wrong by
     jumps: Array  # positions where phi jumps
     jump_sides: Array  # values beside them, shape (jumps, 2)
     reach: tuple[float, float]  # ends of the range that was sampled
@@ -69,7 +70,7 @@ def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
     else:
         known = given_kinks[(given_kinks > reaches[0]) & (given_kinks < reaches[1])]
         pieces = resolve(box, _graded(reaches, known), _NARROWEST)
-        kinks = judge(box, pieces, known, keep_all=True)
+        kinks = judge(box, pieces, known, known, keep_all=True)
     panels = resolve(box, _graded(reaches, kinks.position), _NARROWEST)
     place, growth = _growth(panels, panels.value, kinks.position)
     if growth >= _SQUARE:
@@ -88,8 +89,9 @@ def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
         slope=slope.ravel(),
         noise=(panels.noise[:, None] * per_node).ravel(),
         slope_noise=(slope_noise[:, None] * per_node).ravel(),
-        silent=np.repeat(_silent(panels, kinks.position), panels.x.shape[1]),
+        silent=np.repeat(_silent(panels, kinks), panels.x.shape[1]),
         kinks=kinks.position,
+        kink_doubts=kinks.doubt,
         jumps=kinks.position[kinks.is_jump],
         jump_sides=kinks.sides[kinks.is_jump],
         reach=reaches,
@@ -174,9 +176,12 @@ def _slopes(panels: Panels, kinks: Kinks) -> tuple[Array, Array]:
     return panels.slope, panels.slope_noise
 
 
-def _silent(panels: Panels, kinks: Array) -> NDArray[np.bool_]:
+def _silent(panels: Panels, found: Kinks) -> NDArray[np.bool_]:
     """Panels on which phi is zero, in runs that a kink bounds: others only underflow."""
-    zero = np.all(panels.value == 0, axis=1)
+    kinks, zero = found.position, panels.value == 0
+    for b, doubt in zip(kinks, found.doubt, strict=True):
+        zero |= np.abs(panels.x - b) <= doubt
+    zero = np.all(zero, axis=1) & np.any(panels.value == 0, axis=1)
     starts = zero & ~np.concatenate([[False], zero[:-1]])
     run = np.cumsum(starts) * zero
     for r in range(1, run.max(initial=0) + 1):
@@ -193,10 +198,11 @@ def _growth(panels: Panels, f: Array, kinks: Array) -> tuple[float, float]:
     for b in np.append(kinks, 0.0):
         for side in (panels.x < b, panels.x > b):
             distance, size = np.abs(panels.x[side] - b), np.abs(f[side])
-            targets = max(abs(b), 2.0**-6) * np.array([2.0**-30, 2.0**-16])
-            near, far = (np.argmin(np.abs(distance - target)) for target in targets)
-            rise = np.log(size[near] / size[far]) / np.log(distance[far] / distance[near])
-            # a smooth side has no panels so small, and both nodes are the same or nearly
-            if distance[far] > 100 * distance[near] and rise > growth:
+            targets = max(abs(b), 2.0**-6) * 2.0 ** np.array([-32, -24, -16])
+            nodes = [np.argmin(np.abs(distance - target)) for target in targets]
+            if np.any(distance[nodes] > 4 * targets):
+                continue  # a smooth side has no panels so small
+            rise = np.min(-np.diff(np.log(size[nodes])) / np.diff(np.log(distance[nodes])))
+            if np.isfinite(rise) and rise > growth:
                 place, growth = float(b), float(rise)
     return place, growth

@@ -101,9 +101,9 @@ UNUSABLE: dict[str, tuple[Callable, str]] = {
     "exp(x^2)": (lambda x: jnp.exp(x**2), "q = 1"),
     "exp(exp)": (lambda x: jnp.exp(jnp.exp(x**2)), "q = 1"),
     "numpy_exp(x^2)": (lambda x: np.exp(np.asarray(x) ** 2), "q = 1"),
-    "1/x": (lambda x: 1 / x, "x = "),
-    "1/(x - 1)": (lambda x: 1 / (x - 1), "x = 1"),
-    "tan": (jnp.tan, "x = "),
+    "1/x": (lambda x: 1 / x, r"\b0\b.*infinite"),
+    "1/(x - 1)": (lambda x: 1 / (x - 1), r"\b1\b.*infinite"),
+    "tan": (jnp.tan, r"1\.5708.*infinite"),
     "many_jumps": (lambda x: jnp.floor(1000 * x) / 1000, "more than 4096 kinks"),
     "many_kinks": (lambda x: jnp.abs(1e5 * x - jnp.round(1e5 * x)), "more than 4096 kinks"),
     "fast": (lambda x: jnp.sin(1e6 * x), "rough|resolved"),
@@ -129,7 +129,7 @@ def test_what_nobody_asked_about_does_not_matter() -> None:
 def test_not_callable() -> None:
     with pytest.raises(TypeError, match="With JAX: .*With NumPy: .*With a Python float: "):
         mf.Activation(lambda: 1.0)
-    with pytest.raises(TypeError, match="no such|zz"):
+    with pytest.raises(TypeError, match="zz"):
         mf.Activation(jnp.tanh, zz=1.0)
     with pytest.raises(TypeError, match="is an Activation already"):
         mf.Activation(mf.Activation("tanh"))
@@ -301,7 +301,6 @@ def test_kinks_of_the_caller_are_believed() -> None:
     given = mf.Activation(phi, kinks=[1.0, 0.25])
     np.testing.assert_array_equal(given.kinks, [0.25, 1.0])
     assert given.jumps.shape == (0,)
-    expected = mf.critical("shifted_relu", q=0.7)  # not the same tau
     expected = mf.critical(mf.Activation("shifted_relu", tau=0.25), q=0.7)
     for activation in (found, given):
         point = mf.critical(activation, q=0.7)
@@ -365,7 +364,7 @@ def numbers() -> list[float]:
 
 SETTINGS: dict[str, Any] = {
     "jax_numpy_dtype_promotion": "strict",
-    "jax_numpy_rank_promotion": "raise",
+    "jax_numpy_rank_promotion": "allow",  # the tests raise
     "jax_debug_nans": True,
     "jax_debug_infs": True,
     "jax_disable_jit": True,

@@ -350,7 +350,9 @@ def check_printed(point: mf.FixedPoint, known: dict[str, Any]) -> None:
         mantissa, _, exponent = number.partition("e")
         decimals = len(mantissa.partition(".")[2])
         unit = mp.mpf(10) ** (int(exponent or 0) - decimals)
-        assert abs(mp.mpf(number) - true) <= unit, f"{name}: printed {number}, is {mp.nstr(true, 20)}"
+        assert abs(mp.mpf(number) - true) <= unit, (
+            f"{name}: printed {number}, is {mp.nstr(true, 20)}"
+        )
 
 
 @given(exponent=st.floats(-8, 3))

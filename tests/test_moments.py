@@ -133,7 +133,7 @@ def test_derivatives_in_q(name: str) -> None:
                     assert np.isnan(got[i, column]), where
                     continue
                 with mp.workdps(MORE_DIGITS if q < 1 else DIGITS):
-                    true = mp.diff(lambda v: form(v, **parameters), mp.mpf(q), order)
+                    true = mp.diff(partial(form, **parameters), mp.mpf(q), order)
                     size = form(mp.mpf(q), **parameters)
                     if moment == "phi":
                         size = mp.sqrt(CLOSED_FORMS[name]["phi2"](mp.mpf(q), **parameters))

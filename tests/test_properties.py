@@ -148,7 +148,7 @@ torn = polynomials(3, False)
 def check(phi: Pieces, activation: mf.Activation) -> None:
     """Moments and derivatives are never farther off than their errors, and moments 1e-12 at most.
 
-    Except for `phi'` of black boxes: rounding of the values limits it (`test_moments` says how far).
+    Except for `phi'` of black boxes: rounding of the values limits it, as `test_moments` says.
     """
     exempt = () if isinstance(activation.function, Pieces) else ("dphi2", "dphi4")
     m = activation.moments(VARIANCES, derivatives=True)
