@@ -306,7 +306,11 @@ def _doubt_kinks(
     root = np.sqrt(q)[:, None]
     u = columns.samples.kinks / root
     density = np.exp(-0.5 * u * u) / (np.sqrt(2 * np.pi) * root)
-    doubt, even, odd = density * columns.samples.kink_doubts, columns.steps[:, :6], columns.steps[:, 6:]
+    doubt, even, odd = (
+        density * columns.samples.kink_doubts,
+        columns.steps[:, :6],
+        columns.steps[:, 6:],
+    )
     error += doubt @ even
     if first is not None and second is not None:
         u = np.abs(u)

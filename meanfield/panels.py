@@ -132,7 +132,10 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
         resolved = (smooth | noisy) & finite
         ended = resolved | (right - left <= narrowest * np.maximum(reach, floor))
         ended |= reach < _TINY
-        noises = [noise(c, s, box.eps) + _shift(c, right - left, reach) for c, s in zip(series, sizes, strict=True)]
+        noises = [
+            noise(c, s, box.eps) + _shift(c, right - left, reach)
+            for c, s in zip(series, sizes, strict=True)
+        ]
         # where bisection gives up, nothing is known but the size
         noises = [np.where(resolved, n, s) for n, s in zip(noises, sizes, strict=True)]
         panels = Panels(

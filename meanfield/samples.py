@@ -69,9 +69,9 @@ def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
         kinks = find_kinks(box, *reaches)
     else:
         known = given_kinks[(given_kinks > reaches[0]) & (given_kinks < reaches[1])]
-        pieces = resolve(box, _graded(reaches, known), _NARROWEST)
+        pieces = resolve(box, _graded(reaches, known, 0 * known), _NARROWEST)
         kinks = judge(box, pieces, known, known, keep_all=True)
-    panels = resolve(box, _graded(reaches, kinks.position), _NARROWEST)
+    panels = resolve(box, _graded(reaches, kinks.position, kinks.doubt), _NARROWEST)
     place, growth = _growth(panels, panels.value, kinks.position)
     if growth >= _SQUARE:
         raise MeanFieldError(
@@ -126,19 +126,17 @@ def _finite_range(box: Box, reach: float) -> tuple[tuple[float, float], tuple]:
     return (ends[0], ends[1]), (broken[0], broken[1])
 
 
-def _graded(reaches: tuple[float, float], kinks: Array) -> Array:
+def _graded(reaches: tuple[float, float], kinks: Array, doubts: Array) -> Array:
     """Edges at powers of two, at the kinks, and graded outwards from each kink."""
     octaves = 2.0 ** np.arange(INNERMOST, np.ceil(np.log2(max(-reaches[0], reaches[1]))) + 1)
     beyond = np.outer(kinks, 1 + 2.0 ** -np.arange(1, _BEYOND_KINK + 1)).ravel()
-    edges = np.concatenate([-octaves, [0.0], octaves, kinks, beyond])
+    edges = np.concatenate([-octaves, [0.0], octaves, beyond])
+    for b, doubt in zip(kinks, doubts, strict=True):
+        # no panel a few roundings wide, as between a kink at 1 + 1e-16 and the octave's edge at 1
+        edges = edges[np.abs(edges - b) > 64 * EPS * abs(b) + 4 * doubt]
+    edges = np.concatenate([edges, kinks])
     edges = edges[(edges > reaches[0]) & (edges < reaches[1])]
-    edges = np.unique(np.concatenate([[reaches[0]], edges, [reaches[1]]]))
-    if len(kinks):  # no panels a few roundings wide between a kink at 1 + 1e-16 and an edge at 1
-        after = np.clip(np.searchsorted(kinks, edges), 1, len(kinks) - 1) if len(kinks) > 1 else 0
-        near = kinks[np.asarray(after)], kinks[np.maximum(np.asarray(after) - 1, 0)]
-        distance = np.minimum(np.abs(edges - near[0]), np.abs(edges - near[1]))
-        edges = edges[(distance == 0) | (distance > 64 * EPS * np.abs(edges))]
-    return edges
+    return np.unique(np.concatenate([[reaches[0]], edges, [reaches[1]]]))
 
 
 def _slopes(panels: Panels, kinks: Kinks) -> tuple[Array, Array]:

@@ -16,8 +16,8 @@ from test_catalogue import kinks
 # A jump or a kink in the slope shows in the values at the last digit: the pieces cross. Where the
 # second derivative jumps by c, values tell |x - b| down to sqrt(EPS / c).
 SHARP, BLUNT = 1e-12, 1e-6
-HIGHER_ORDER = {"squared_relu", "star_relu", "smelu", "hard_mish", "elu", "selu", "celu"}
-# elu, celu and selu at their defaults: of order 2, 2 and 1
+REACH = 128.0  # looked for within
+HIGHER_ORDER = {"squared_relu", "star_relu", "smelu", "hard_mish", "elu", "celu"}
 SOFT = {"soft_sign": [0.0], "symlog": [0.0]}  # |x| inside: only the second derivative jumps
 
 
@@ -42,10 +42,10 @@ def as_numpy(function: Callable[..., Any]) -> Callable[[np.ndarray], np.ndarray]
 
 
 def check_kinks(activation: mf.Activation, true: Any, tolerance: float, jumps: Any = ()) -> None:
-    found = activation.kinks
-    assert len(found) == len(true), f"{found} should be {true}"
-    np.testing.assert_allclose(found, true, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(activation.jumps, jumps, rtol=tolerance, atol=tolerance)
+    samples = activation.columns(REACH).samples
+    assert len(samples.kinks) == len(true), f"{samples.kinks} should be {true}"
+    np.testing.assert_allclose(samples.kinks, true, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(samples.jumps, jumps, rtol=tolerance, atol=tolerance)
 
 
 # -- the catalogue --
@@ -64,6 +64,13 @@ def test_of_the_catalogue_by_values(name: str) -> None:
     parameters = entry.complete({})
     black_box = mf.Activation(as_numpy(lambda x: entry.function(x, **parameters)))
     check_kinks(black_box, expected(name), tolerance(name), JUMPS.get(name, ()))
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_what_is_shown(name: str) -> None:
+    activation = mf.Activation(name)
+    np.testing.assert_array_equal(activation.kinks, expected(name))
+    np.testing.assert_array_equal(activation.jumps, JUMPS.get(name, []))
 
 
 @pytest.mark.slow
@@ -192,10 +199,11 @@ def test_infinitely_many(name: str, way: str) -> None:
     period, xp = (1.0, jnp) if way == "jax" else (2.0, np)
     activation = mf.Activation(lambda x: function(xp, x / period))
     every = (np.arange(-127, 128) + offset) * period
-    inside, every = (k[np.abs(k) < 127] for k in (activation.kinks, every))
+    samples = activation.columns(REACH).samples
+    inside, every = (k[np.abs(k) < 127] for k in (samples.kinks, every))
     assert len(inside) == len(every)
     np.testing.assert_allclose(inside, every, rtol=SHARP, atol=SHARP)
-    assert len(activation.jumps) == (len(activation.kinks) if jump else 0)
+    assert len(samples.jumps) == (len(samples.kinks) if jump else 0)
 
 
 def test_too_many_are_refused() -> None:
@@ -221,7 +229,7 @@ SMOOTH: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_functions_have_none(name: str, xp: Any) -> None:
     activation = mf.Activation(lambda x: SMOOTH[name](xp, x))
-    assert len(activation.kinks) == 0
+    check_kinks(activation, [], SHARP)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +247,7 @@ def test_smooth_functions_have_none(name: str, xp: Any) -> None:
 )
 def test_spurious_candidates_are_dropped(function: Any) -> None:
     """The jaxpr switches, the function is smooth."""
-    assert len(mf.Activation(function).kinks) == 0
+    check_kinks(mf.Activation(function), [], SHARP)
 
 
 # -- given --
@@ -252,7 +260,7 @@ def test_given_kinks_overrule(xp: Any) -> None:
 
     places = [40.0 - 1e-4, 40.0, 40.0 + 1e-4]
     activation = mf.Activation(narrow, kinks=places)
-    np.testing.assert_array_equal(activation.kinks, places)
+    np.testing.assert_array_equal(activation.columns(REACH).samples.kinks, places)
     mean = activation.moments(np.array([400.0])).value[0, 0]
     density = np.exp(-0.5 * 40.0**2 / 400.0) / np.sqrt(2 * np.pi * 400.0)
     # the tent has area 1e-4; its edges and the density over it are rounded at 40 EPS / 1e-4

@@ -12,15 +12,16 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 import meanfield as mf
 from meanfield.gaussian import MOMENTS
 
-VARIANCES = np.array([1e-8, 1e-3, 0.05, 0.7, 1.0, 9.0, 400.0, 1e6])
+VARIANCES = np.array([1e-8, 1e-3, 0.05, 1.0, 30.0, 1e6])
 POWERS = np.array([1, 2, 4, 2, 4, 0])  # of a factor before phi in each moment
 EPS = 2.0**-52
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # shrinking would take minutes
 ORACLE = mp.mpf("1e-20")  # relative rounding of exact means that took 30 digits at least
 SMALLEST = mp.mpf("1e-290")  # below, float64 loses digits to underflow
 
@@ -157,7 +158,7 @@ def check(phi: Pieces, activation: mf.Activation) -> None:
     with mp.workdps(60):
         for i, q in enumerate(VARIANCES):
             expected = exact(phi, q)
-            root = mp.sqrt(expected[0][1])
+            root = mp.sqrt(abs(expected[0][1]))
             size = [root, *expected[0][1:5], 1]
             for order, (value, error) in enumerate(parts):
                 for k, name in enumerate(MOMENTS):
@@ -175,21 +176,21 @@ def check(phi: Pieces, activation: mf.Activation) -> None:
 
 
 @given(st.one_of(linear, cubic, torn))
-@settings(max_examples=40)
+@settings(max_examples=40, phases=PHASES)
 def test_no_error_is_larger_than_reported(phi: Pieces) -> None:
     assume(any(any(c) for c in phi.coefficients))
     check(phi, mf.Activation(phi))
 
 
 @given(st.one_of(linear, cubic, torn))
-@settings(max_examples=25)
+@settings(max_examples=25, phases=PHASES)
 def test_no_error_is_larger_than_reported_in_numpy(phi: Pieces) -> None:
     assume(any(any(c) for c in phi.coefficients))
     check(phi, mf.Activation(phi.numpy()))
 
 
 @given(linear)
-@settings(max_examples=15)
+@settings(max_examples=15, phases=PHASES)
 def test_interpolated_tables(phi: Pieces) -> None:
     """`interp` of JAX and of NumPy: constant beyond the first and the last kink."""
     assume(len(phi.ends) > 1)
@@ -204,7 +205,7 @@ def test_interpolated_tables(phi: Pieces) -> None:
 
 
 @given(st.one_of(linear, cubic, torn))
-@settings(max_examples=25)
+@settings(max_examples=25, phases=PHASES)
 def test_kinks(phi: Pieces) -> None:
     """Found are the kinks that are there and no others, by both ways."""
     true = [
@@ -237,7 +238,7 @@ def same(a: Any, b: Any, error: Any) -> None:
 
 
 @given(st.one_of(linear, cubic, torn), st.sampled_from([-3.0, 1e-9, 0.7, 1e4]))
-@settings(max_examples=20)
+@settings(max_examples=20, phases=PHASES)
 def test_a_factor_before_phi(phi: Pieces, a: float) -> None:
     plain = mf.Activation(phi).moments(VARIANCES)
     scaled = mf.Activation(lambda x: a * phi(x)).moments(VARIANCES)
@@ -249,7 +250,7 @@ def test_a_factor_before_phi(phi: Pieces, a: float) -> None:
 
 
 @given(st.one_of(linear, cubic, torn), st.sampled_from([-1.0, 0.5, 3.0, -8.0]))
-@settings(max_examples=20)
+@settings(max_examples=20, phases=PHASES)
 def test_a_factor_before_x(phi: Pieces, b: float) -> None:
     plain = mf.Activation(phi).moments(VARIANCES)
     stretched = mf.Activation(lambda x: phi(b * x)).moments(VARIANCES / b**2)
@@ -264,7 +265,7 @@ def test_a_factor_before_x(phi: Pieces, b: float) -> None:
 
 
 @given(cubic, st.integers(-40, 40))
-@settings(max_examples=20)
+@settings(max_examples=20, phases=PHASES)
 def test_disjoint_supports_add_up(phi: Pieces, cut: int) -> None:
     c = cut / 8
     f = mf.Activation(lambda x: jnp.where(x < c, phi(x), 0.0)).moments(VARIANCES)
@@ -280,7 +281,7 @@ def test_disjoint_supports_add_up(phi: Pieces, cut: int) -> None:
 
 
 @given(linear)
-@settings(max_examples=25)
+@settings(max_examples=25, phases=PHASES)
 @pytest.mark.parametrize("way", ["jax", "numpy"])
 def test_integration_by_parts(way: str, phi: Pieces) -> None:
     """`phi'' = sum J_k delta(x - b_k)`, so all derivatives in `q` are sums over the kinks.

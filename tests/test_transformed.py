@@ -40,8 +40,9 @@ FAMILIES: dict[str, tuple[Callable[[Any], mf.FixedPoint], float]] = {
 FIELDS = ("q", "weight_var", "bias_var", "variance_slope", "variance_curvature", "sparsity")
 
 
-def combined(point: mf.FixedPoint) -> Any:
-    return point.weight_var + 3 * point.bias_var
+def combined(point: mf.FixedPoint, cast: Callable[[Any], Any] = float) -> Any:
+    """Both variances in one number. In 32-bit mode JAX warns of arithmetic in float64: cast first."""
+    return cast(point.weight_var) + 3 * cast(point.bias_var)
 
 
 def differences(function: Callable[[float], float], at: float, order: int = 1) -> float:
@@ -62,14 +63,14 @@ def test_value_and_gradient(family: str, x64: bool) -> None:
         def loss(parameter):
             point = point_at(parameter)
             fields = {name: getattr(point, name) for name in FIELDS}
-            return combined(point), (fields, point.error)
+            return combined(point, lambda v: v.astype(parameter.dtype)), (fields, point.error)
 
         (_, aux), slope = jax.value_and_grad(loss, has_aux=True)(parameter)
         return *aux, slope
 
     fields, error, slope = traced(jnp.asarray(at, float))
     concrete = point_at(at)
-    assert 0 < error < 1e-12
+    assert 0 < float(error) < 1e-12
     # `error` is relative for weight_var, and beside q for bias_var
     slack = float(error) + concrete.error
     for name, size in (("weight_var", concrete.weight_var), ("bias_var", concrete.q)):
@@ -162,8 +163,8 @@ def test_training_a_clip_level(x64: bool) -> None:
     wanted = clipped(1.25).weight_var
 
     def step(m):
-        value, slope = jax.value_and_grad(weight_var)(m)
-        return m - ((value - wanted) / slope).astype(m.dtype)
+        value, slope = jax.value_and_grad(lambda m: weight_var(m).astype(m.dtype))(m)
+        return m - (value - wanted) / slope
 
     found = jax.jit(lambda m: lax.fori_loop(0, 6, lambda _, m: step(m), m))(jnp.asarray(1.0, float))
     assert float(found) == pytest.approx(1.25, rel=1e-12 if x64 else 3e-7)
@@ -177,7 +178,8 @@ def test_kinks_anywhere() -> None:
         return values[:: max(1, len(values) // count)]
 
     thresholds = np.concatenate([inside(_EDGES, 0.3, 2.5, 12), inside(_GRID, 0.3, 2.5, 12), [0.5, 1]])
-    levels = np.concatenate([[0.7, 1.0, 1.1 * 2.0**-6], inside(_GRID, 0.1, 4.0, 5)])
+    # 0.5 and 0.25 above 1 and 0.5 the second kink meets an edge of the panels graded beyond the first
+    levels = np.concatenate([[0.7, 1.0, 0.5, 0.25, 0.015], inside(_GRID, 0.1, 4.0, 5)])
     tau, m = (a.ravel() for a in np.meshgrid(thresholds, levels))
     # both kinks on grid points and on edges
     top = np.concatenate([np.resize(_GRID[_GRID > 2.6], 20), np.resize(_EDGES[_EDGES > 2.6], 20)])
@@ -189,7 +191,7 @@ def test_kinks_anywhere() -> None:
 
     with jax.enable_x64(True):
         compute = jax.jit(jax.vmap(jax.value_and_grad(loss, (0, 1), has_aux=True)))
-        (weight, (bias, error)), slopes = compute(jnp.asarray(tau), jnp.asarray(m))
+        (weight, (bias, error)), slopes = jax.tree.map(np.asarray, compute(tau, m))
     forms = CLOSED_FORMS["crelu"]
     for i in range(len(tau)):
         with mp.workdps(40):
@@ -243,9 +245,10 @@ def test_what_cannot_be_had_is_nan(name: str) -> None:
 
     numbers, error = traced(at)
     assert np.all(np.isnan(numbers))
-    assert error == math.inf
-    with pytest.raises(ValueError):  # and the concrete path says why
-        point_at(at)
+    assert float(error) == math.inf
+    if name != "too_many_kinks":  # the concrete path adapts to those, and says why it cannot
+        with pytest.raises(ValueError):
+            point_at(at)
 
 
 def test_a_gradient_that_cannot_be_had_is_nan() -> None:

@@ -1,8 +1,8 @@
 """Make `moments.json`: Gaussian moments of catalogued activations that have no closed form.
 
 Run `python tests/reference/make_moments.py` in the repository; it takes some minutes. The method is
-Gauss-Legendre quadrature in 50 digits, on panels narrow beside both the activation and the Gaussian;
-where fewer nodes change one of the 24 digits printed, it stops with an error.
+Gauss-Legendre quadrature in 50 digits, on panels narrow beside the activation and the Gaussian. If
+fewer nodes change one of the 24 digits printed, it stops with an error.
 """
 
 import json
