@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.callables import Box, TracedFunction, open_box
+from meanfield.errors import UnresolvedError
 from meanfield.gaussian import Columns, Moments, columns_of, moments_of
 from meanfield.interpolation import interpolate
 from meanfield.precision import is_traced
@@ -22,6 +23,7 @@ Array = NDArray[np.float64]
 _SIGMAS = 13.0  # beyond: 1e-37 of the weight, so that even x^12 has nothing left
 LEAST_REACH = 16.0
 _USUAL_REACH = 32.0
+_LEAST_VARIANCE = 1e-11
 _MISSING = 1e-8  # more than this beyond where the function ends: the moment is refused
 _MANY = 1024  # variances from which on interpolation pays
 
@@ -157,6 +159,11 @@ class Activation:
         The samples are extended outwards until what lies beyond is negligible. A moment that
         overflows is `inf`; one that cannot be had in float64 is `nan` with error `inf`.
         """
+        if q.min() < _LEAST_VARIANCE:
+            raise UnresolvedError(
+                f"q: {q.min():.3g} is finer than the samples near zero; it must be at least "
+                f"{_LEAST_VARIANCE:g} (scale the activation: phi(b x) at q is phi at b^2 q)"
+            )
         if len(q) < _MANY or derivatives:
             return self._summed(q, derivatives)
 
@@ -172,8 +179,10 @@ class Activation:
             columns = self.columns(reach)
             result, beyond = moments_of(columns, q, derivatives)
             short = beyond is not None and np.any(beyond > 1e-15 * np.abs(result.value))
-            if beyond is None or not short:
+            if not short and not self._may_hide(columns, q, result):
                 return result
+            if beyond is None:
+                beyond = np.zeros_like(result.value)
             if all(columns.samples.broken) or reach >= 2.0**10 * _SIGMAS * sqrt(q.max()):
                 size = np.abs(result.value)
                 size[:, 0] = np.maximum(size[:, 0], np.sqrt(result.value[:, 1]))  # E[phi] may be 0
@@ -181,6 +190,18 @@ class Activation:
                 result.value[np.isinf(error)] = np.nan
                 return replace(result, error=error)
             reach *= 2
+
+    @np.errstate(all="ignore")
+    def _may_hide(self, columns: Columns, q: Array, result: Moments) -> bool:
+        """Whether all that matters may lie farther out, as for `relu(x - 30)` at q = 1."""
+        seen = columns.samples
+        for column, f in ((1, seen.value), (3, seen.slope)):
+            size = np.max(np.abs(f)) ** 2 or 1.0
+            if result.value[:, column].min() < 1e-20 * size:
+                weight = np.exp(-0.5 * min(map(abs, seen.reach)) ** 2 / q)
+                if np.any(weight * size > 1e-13 * result.value[:, column]):
+                    return not any(seen.broken)
+        return False
 
     @cached_property
     def is_homogeneous(self) -> bool:

@@ -99,15 +99,25 @@ class _JaxBox:
     def __init__(self, function: TracedFunction) -> None:
         self.eps = _eps(*_dtypes(function.closed.jaxpr))
 
+        def branches(x):
+            return [s.branch.astype(jnp.float64) for s in function.switches(x)]
+
         def probe(x):
-            branches = [s.branch.astype(jnp.float64) for s in function.switches(x)]
-            return *function.value_and_slope(x), *branches
+            return *function.value_and_slope(x), *branches(x)
+
+        def without_slope(x):
+            return function.value(x), *branches(x)
 
         # compiled ahead: under `concrete` the constants of the function would be computed one by
         # one, with a compilation each
         with double(), jax.disable_jit(False):
             shape = jax.ShapeDtypeStruct((BLOCK,), jnp.float64)
-            self._probe = jax.jit(probe).lower(shape).compile()
+            try:
+                self._probe = jax.jit(probe).lower(shape).compile()
+                self._has_slope = True
+            except TypeError:  # a custom_vjp has no forward derivative: then as for a black box
+                self._probe = jax.jit(without_slope).lower(shape).compile()
+                self._has_slope = False
         constant_arrays = any(np.ndim(c) for c in function.closed.consts)
         if constant_arrays or not primitives(function.closed.jaxpr) <= ELEMENTWISE:
             _check_elementwise(lambda x: self(x).value)
@@ -121,7 +131,8 @@ class _JaxBox:
             rows = [
                 np.concatenate([np.asarray(p) for p in row]) for row in zip(*parts, strict=True)
             ]
-        value, slope, *branches = (row[: len(x)] for row in rows)
+        value, *rest = (row[: len(x)] for row in rows)
+        slope, branches = (rest[0], rest[1:]) if self._has_slope else (None, rest)
         return Sampled(value, slope, np.array(branches).reshape(-1, len(x)))
 
 
@@ -226,6 +237,8 @@ def _eps(*dtypes) -> float:
 def _numpy(phi: Callable) -> _CalledBox:
     def call(x):
         result = phi(x)
+        if isinstance(result, np.ma.MaskedArray):
+            result = result.filled(np.nan)
         if not isinstance(result, np.ndarray):
             raise TypeError(f"returned {type(result).__name__}, not an array")
         return result
@@ -249,7 +262,16 @@ def _torch(phi: Callable) -> _CalledBox:
 def _scalar(phi: Callable) -> _CalledBox:
     if not isinstance(phi(0.3), (float, np.floating)):
         raise TypeError(f"returned {type(phi(0.3)).__name__} for a float")
-    return _CalledBox(lambda x: np.array([phi(number) for number in x.tolist()], np.float64))
+
+    def at(number: float) -> float:
+        try:
+            return phi(number)
+        except OverflowError:
+            return np.inf
+        except (ValueError, ZeroDivisionError):  # the mathematical functions of Python have no nan
+            return np.nan
+
+    return _CalledBox(lambda x: np.array([at(number) for number in x.tolist()], np.float64))
 
 
 def open_box(phi: Callable) -> TracedFunction | Box:

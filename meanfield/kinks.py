@@ -45,11 +45,14 @@ class Kinks:
         return self.sides[:, 0] != self.sides[:, 1]
 
 
-def find_kinks(box: Box, low: float, high: float) -> Kinks:
-    """All kinks of `box` in `[low, high]`, by its branches and by bisection."""
+def find_kinks(box: Box, low: float, high: float, extra: Array) -> Kinks:
+    """All kinks of `box` in `[low, high]`, by its branches and by bisection.
+
+    `extra` edges narrow the panels with which the bisection starts.
+    """
     exact = candidates = _branch_changes(box, low, high)
     for _ in range(3):
-        edges = _offset_edges(low, high, candidates)
+        edges = np.union1d(_offset_edges(low, high, candidates), extra)
         pieces = resolve(box, edges, _NARROWEST, floor=2.0**-6)
         singular = _clusters(pieces, edges, candidates)
         if not len(singular):
@@ -148,6 +151,7 @@ def _branch_changes(box: Box, left: float, right: float) -> Array:
     octaves = max(2, int(64 * np.log2(reach / inner)))
     positive = np.concatenate([
         np.geomspace(2.0**-24, 2.0**-5, 64), np.arange(1.37, 24.01 * inner) / 24.01,
+        np.arange(inner, min(reach, 512.0), 0.1237),
         np.geomspace(inner, reach, octaves),
     ])  # fmt: skip
     grid = np.unique(np.concatenate([-positive, positive]))
@@ -189,7 +193,6 @@ def _offset_edges(low: float, high: float, candidates: Array) -> Array:
     reach = max(-low, high)
     inner = min(reach, 16.0)
     positive = np.concatenate([
-        np.array([2.0**-12, 2.0**-8, 2.0**-5, 2.0**-3, 2.0**-2]) * 1.0857,
         np.arange(0.5117, inner, 0.5217),
         inner * 2.0 ** np.arange(0, np.log2(reach / inner), 1 / 8),
     ])  # fmt: skip

@@ -12,15 +12,26 @@ __all__ = ["EPS", "concrete", "double", "is_traced"]
 EPS = float(np.finfo(np.float64).eps)
 
 
-def double():
-    """Context in which JAX computes in float64, whatever the user's `jax_enable_x64`."""
-    return jax.enable_x64(True)
+@contextmanager
+def double() -> Iterator[None]:
+    """JAX computes in float64 and promotes as usual, whatever the user's settings."""
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
 
 
 @contextmanager
 def concrete() -> Iterator[None]:
     """`double`, and compiled functions run now, also while `jit` traces the caller."""
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True), jax.disable_jit(False):
+    with (
+        jax.ensure_compile_time_eval(),
+        jax.enable_x64(True),
+        jax.disable_jit(False),
+        jax.transfer_guard("allow"),
+    ):
         yield
 
 

@@ -75,15 +75,16 @@ def _roots(
         if sign[i] != sign[j]
     ]
     if slope is not None:
-        for i in np.flatnonzero(
-            (sign[:-1] == sign[1:]) & (sign[:-1] * slope[:-1] < 0) & (sign[1:] * slope[1:] > 0)
-        ):
-            turn = polish(grid[i], grid[i + 1], 2)
+        turns = (sign[:-1] == sign[1:]) & (sign[:-1] * slope[:-1] < 0) & (sign[1:] * slope[1:] > 0)
+        for low, high in ((grid[i], grid[i + 1]) for i in np.flatnonzero(turns)):
+            if at(low, 2) * at(high, 2) >= 0:
+                continue  # the slope is below its rounding
+            turn = polish(low, high, 2)
             height, doubt = at(turn, 0), at(turn, 1)
             if abs(height) <= doubt:
                 roots.append(turn)
-            elif np.sign(height) != sign[i]:
-                roots += [polish(grid[i], turn), polish(turn, grid[i + 1])]
+            elif np.sign(height) != np.sign(at(low, 0)):
+                roots += [polish(low, turn), polish(turn, high)]
     return sorted(roots)
 
 
@@ -159,6 +160,7 @@ def _variance_at(activation: Activation, bias_var: float) -> float:
     )
 
 
+@np.errstate(all="ignore")
 def critical_points(phi: Callable | str | Activation) -> tuple[FixedPoint, ...]:
     r"""The points where both susceptibilities are 1: `chi1 = V'(q) = 1`.
 
@@ -200,11 +202,11 @@ def critical_points(phi: Callable | str | Activation) -> tuple[FixedPoint, ...]:
         return ()
     gap, error = table.susceptibility_gap, table.gap_error
     if np.all(np.abs(gap) <= error):
-        points = [_labelled(activation, 1.0, "half-stable")]
+        roots = [1.0] if table.q[0] <= 1.0 <= table.q[-1] else [float(table.q[len(table.q) // 2])]
     else:
         roots = _roots(activation, table, lambda e: (e.susceptibility_gap, e.gap_error, None))
-        points = [_labelled(activation, q, "half-stable") for q in roots]
-    points = [point for point in points if point.bias_var >= 0]
+    roots = [q for q in roots if edge_at(activation, q).bias_var >= 0]
+    points = [_labelled(activation, q, "half-stable") for q in roots]
     if _vanishing(activation) is not None:
         points.insert(0, _at_zero(activation, "gaussian"))
     return tuple(points)
