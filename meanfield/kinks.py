@@ -194,7 +194,7 @@ def _offset_edges(low: float, high: float, candidates: Array) -> Array:
     inner = min(reach, 16.0)
     positive = np.concatenate([
         np.arange(0.5117, inner, 0.5217),
-        inner * 2.0 ** np.arange(0, np.log2(reach / inner), 1 / 8),
+        1.0437 * inner * 2.0 ** np.arange(0, np.log2(reach / inner), 1 / 8),
     ])  # fmt: skip
     edges = np.concatenate([-1.0173 * positive, positive])
     edges = edges[(edges > 0.999 * low) & (edges < 0.999 * high)]

@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 _RANGE = (1e-8, 1e6)
 _PER_DECADE = 20
+_FLAT = 1e-12  # a slope below is rounding
 
 
 @lru_cache(maxsize=8)
@@ -75,10 +76,10 @@ def _roots(
         if sign[i] != sign[j]
     ]
     if slope is not None:
-        turns = (sign[:-1] == sign[1:]) & (sign[:-1] * slope[:-1] < 0) & (sign[1:] * slope[1:] > 0)
+        flat = _FLAT + 4 * table.slope_error
+        uphill = np.where(np.abs(slope) > flat, sign * np.sign(slope), 0)
+        turns = (sign[:-1] == sign[1:]) & (uphill[:-1] < 0) & (uphill[1:] > 0)
         for low, high in ((grid[i], grid[i + 1]) for i in np.flatnonzero(turns)):
-            if at(low, 2) * at(high, 2) >= 0:
-                continue  # the slope is below its rounding
             turn = polish(low, high, 2)
             height, doubt = at(turn, 0), at(turn, 1)
             if abs(height) <= doubt:

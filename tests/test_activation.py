@@ -47,7 +47,9 @@ NO_ACTIVATIONS: dict[str, tuple[Callable, str]] = {
     "jax_key": (lambda x: x * jax.random.bernoulli(jax.random.key(0), 0.5, x.shape), DRAWS),
     "jax_old_key": (lambda x: x + jax.random.normal(jax.random.PRNGKey(0), x.shape), DRAWS),
     "numpy_random": (lambda x: np.asarray(x) * GENERATOR.random(), DRAWS),
-    "numpy_random_array": (lambda x: np.asarray(x) * GENERATOR.random(np.shape(x)), f"{DRAWS}|{MIXES}"),
+    "numpy_random_array": (
+        lambda x: np.asarray(x) * GENERATOR.random(np.shape(x)), f"{DRAWS}|{MIXES}"
+    ),
     "glu": (jax.nn.glu, r"shape \(1024,\).*\(512,\)"),
     "slice": (lambda x: x[:10], r"shape .*\(10,\)"),
     "sum": (jnp.sum, r"shape .*\(\)"),
@@ -178,7 +180,7 @@ SINGLE: dict[str, Callable] = {
 def check_honest(point: mf.FixedPoint, useful: float) -> None:
     weight_var, bias_var = EXACT
     off = max(abs(point.weight_var / weight_var - 1), abs(point.bias_var - bias_var))
-    assert 1e-10 < off, "it computes in double precision: the test tests nothing"
+    assert off > 1e-10, "it computes in double precision: the test tests nothing"
     assert off <= point.error < useful
     assert abs(point.weight_var - weight_var) <= point.errors["weight_var"]
     assert abs(point.bias_var - bias_var) <= point.errors["bias_var"]

@@ -217,7 +217,8 @@ def test_wrong_activations() -> None:
 
 @pytest.mark.parametrize("name", ["step", "sign", "hard_shrink"])
 def test_a_jump_has_no_edge(name: str) -> None:
-    for arguments in ({}, {"q": [0.1, 7.0]}, {"bias_var": 0.1}):
+    cases: list[dict[str, Any]] = [{}, {"q": [0.1, 7.0]}, {"bias_var": 0.1}]
+    for arguments in cases:
         with pytest.raises(mf.NoCriticalPointError, match="jumps at x = .*chi1 is infinite"):
             mf.critical(name, **arguments)
     with pytest.raises(mf.NoCriticalPointError, match="jumps"):

@@ -1,4 +1,4 @@
-"""Initializers: their variances and shapes, and that finite networks drawn by them do as promised."""
+"""Initializers: variances, shapes, and that finite networks drawn by them do as promised."""
 
 import math
 
@@ -124,46 +124,49 @@ def test_points_that_cannot_initialise() -> None:
 
 
 @pytest.mark.parametrize("weights", ENSEMBLES)
-@pytest.mark.parametrize("name", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("name", ["relu", "tanh", pytest.param("gelu", marks=pytest.mark.slow)])
 def test_an_ensemble_of_finite_networks(name: str, weights: str) -> None:
-    """Every layer has variance q, and gradients their mean square, as at infinite width.
+    """Every layer has variance q and hands down the gradient's mean square, as at infinite width.
 
-    Corrections are of relative order layers/width, and linear in depth: here 10/500, or less than
-    the statistical error of about sqrt(2 * 5 * layers/(width * draws)) only with their size
-    allowed for. For tanh the layer kernel is attracted back and the correction stays near 1/width.
+    Within 4 standard errors, and the finite-width correction, which is of relative order
+    layers/width: at most 2 percent here, and 4 for orthogonal weights, which are slow to draw.
     """
-    width, depth, draws = 500, 10, 40
+    width, depth, draws = (500, 10, 32) if weights == "gaussian" else (250, 10, 20)
     point = mf.critical(name, weights=weights)
     phi = point.activation
     first = mf.initializer(point, input_second_moment=1.0)
     rest, bias = mf.initializer(point), mf.bias_initializer(point)
     data = np.random.default_rng(7).normal(size=width)
-    x = jnp.asarray(data / np.sqrt(np.mean(data**2)), jnp.float32)
+    x = (data / np.sqrt(np.mean(data**2))).astype(np.float32)
 
-    def layers(key):
-        keys = jax.random.split(key, 2 * depth)
+    @jax.jit
+    def forward(key, init_is_first, signal, probe):
+        weight_key, bias_key = jax.random.split(key)
+        weight = jax.lax.cond(
+            init_is_first,
+            lambda: first(weight_key, (width, width), jnp.float32),
+            lambda: rest(weight_key, (width, width), jnp.float32),
+        )
 
-        def layer(i, signal):
-            init = rest if i else first
-            return signal @ init(keys[2 * i], (width, width)) + bias(keys[2 * i + 1], (width,))
+        def layer(z):
+            return jnp.where(init_is_first, z, phi(z)) @ weight + bias(bias_key, (width,))
 
-        z = layer(0, x)
-        squares, probe = [jnp.mean(z**2)], jax.random.normal(jax.random.fold_in(key, 1), (width,))
-        factors = []
-        for i in range(1, depth):
-            # the gradient of the next layer's pre-activations along a random direction
-            after, pull = jax.vjp(lambda z, i=i: layer(i, phi(z)), z)
-            (gradient,) = pull(probe)
-            factors.append(jnp.mean(gradient**2) / jnp.mean(probe**2))
-            squares.append(jnp.mean(after**2))
-            z = after
-        return jnp.stack(squares), jnp.stack(factors)
+        after, pull = jax.vjp(layer, signal)
+        (gradient,) = pull(probe)
+        return after, jnp.mean(after**2), jnp.mean(gradient**2) / jnp.mean(probe**2)
 
-    squares, factors = jax.jit(jax.vmap(layers))(jax.random.split(jax.random.key(11), draws))
-    for measured, expected in ((squares, point.q), (factors, 1.0)):
-        measured = np.asarray(measured, np.float64)
+    rng = np.random.default_rng(3)
+    squares, factors = np.zeros((draws, depth)), np.zeros((draws, depth))
+    for draw in range(draws):
+        z = x
+        for i in range(depth):
+            key = jax.random.key(1000 * draw + i)
+            probe = rng.normal(size=width).astype(np.float32)
+            z, squares[draw, i], factors[draw, i] = forward(key, i == 0, z, probe)
+    for measured, expected in ((squares, point.q), (factors[:, 1:], 1.0)):
         mean = measured.mean(axis=0)
         standard_error = measured.std(axis=0, ddof=1) / math.sqrt(draws)
         correction = expected * np.arange(1, len(mean) + 1) / width
-        assert np.all(standard_error < 0.05 * expected)
-        assert np.all(np.abs(mean - expected) <= 4 * standard_error + correction), (mean, standard_error)
+        # ReLU, the widest: (1 + 5/width)^depth - 1 is the relative variance of one draw
+        assert np.all(standard_error < 0.1 * expected)
+        assert np.all(np.abs(mean - expected) <= 4 * standard_error + correction)

@@ -238,7 +238,7 @@ def same(a: Any, b: Any, error: Any) -> None:
 
 
 @given(st.one_of(linear, cubic, torn), st.sampled_from([-3.0, 1e-9, 0.7, 1e4]))
-@settings(max_examples=20, phases=PHASES)
+@settings(max_examples=10, phases=PHASES)
 def test_a_factor_before_phi(phi: Pieces, a: float) -> None:
     plain = mf.Activation(phi).moments(VARIANCES)
     scaled = mf.Activation(lambda x: a * phi(x)).moments(VARIANCES)
@@ -250,7 +250,7 @@ def test_a_factor_before_phi(phi: Pieces, a: float) -> None:
 
 
 @given(st.one_of(linear, cubic, torn), st.sampled_from([-1.0, 0.5, 3.0, -8.0]))
-@settings(max_examples=20, phases=PHASES)
+@settings(max_examples=10, phases=PHASES)
 def test_a_factor_before_x(phi: Pieces, b: float) -> None:
     plain = mf.Activation(phi).moments(VARIANCES)
     stretched = mf.Activation(lambda x: phi(b * x)).moments(VARIANCES / b**2)
@@ -265,7 +265,7 @@ def test_a_factor_before_x(phi: Pieces, b: float) -> None:
 
 
 @given(cubic, st.integers(-40, 40))
-@settings(max_examples=20, phases=PHASES)
+@settings(max_examples=10, phases=PHASES)
 def test_disjoint_supports_add_up(phi: Pieces, cut: int) -> None:
     c = cut / 8
     f = mf.Activation(lambda x: jnp.where(x < c, phi(x), 0.0)).moments(VARIANCES)

@@ -41,7 +41,7 @@ FIELDS = ("q", "weight_var", "bias_var", "variance_slope", "variance_curvature",
 
 
 def combined(point: mf.FixedPoint, cast: Callable[[Any], Any] = float) -> Any:
-    """Both variances in one number. In 32-bit mode JAX warns of arithmetic in float64: cast first."""
+    """Both variances in one number. In 32-bit mode JAX warns of float64 arithmetic: cast first."""
     return cast(point.weight_var) + 3 * cast(point.bias_var)
 
 
@@ -151,7 +151,8 @@ def test_scan(x64: bool) -> None:
         return total + point.weight_var.astype(total.dtype), point.bias_var
 
     levels = jnp.asarray([0.5, 1.25], float)
-    total, bias_var = jax.jit(lambda levels: lax.scan(step, jnp.zeros_like(levels[0]), levels))(levels)
+    start = jnp.zeros((), levels.dtype)
+    total, bias_var = jax.jit(lambda levels: lax.scan(step, start, levels))(levels)
     points = [clipped(0.5), clipped(1.25)]
     assert float(total) == pytest.approx(sum(p.weight_var for p in points), rel=1e-6)
     np.testing.assert_allclose(bias_var, [p.bias_var for p in points], rtol=1e-12)
@@ -177,8 +178,10 @@ def test_kinks_anywhere() -> None:
         values = values[(values > low) & (values < high)]
         return values[:: max(1, len(values) // count)]
 
-    thresholds = np.concatenate([inside(_EDGES, 0.3, 2.5, 12), inside(_GRID, 0.3, 2.5, 12), [0.5, 1]])
-    # 0.5 and 0.25 above 1 and 0.5 the second kink meets an edge of the panels graded beyond the first
+    thresholds = np.concatenate(
+        [inside(_EDGES, 0.3, 2.5, 12), inside(_GRID, 0.3, 2.5, 12), [0.5, 1]]
+    )
+    # 0.5 and 0.25 above 1 and 0.5: the second kink on an edge of the panels beyond the first
     levels = np.concatenate([[0.7, 1.0, 0.5, 0.25, 0.015], inside(_GRID, 0.1, 4.0, 5)])
     tau, m = (a.ravel() for a in np.meshgrid(thresholds, levels))
     # both kinks on grid points and on edges
