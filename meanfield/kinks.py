@@ -77,7 +77,7 @@ def judge(
         if i < 0 or j >= len(pieces.left):
             continue
         sides = pieces.take([i, j])
-        wide = np.min(sides.right - sides.left)
+        wide = 0.5 * np.min(sides.right - sides.left)
         across = box(nodes(np.array([b - wide]), np.array([b + wide]))[0])
         size = np.max(np.abs(sides.value))
         rough = [(across.value, size, np.max(sides.noise))]

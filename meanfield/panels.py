@@ -82,7 +82,7 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
     # roughness of the value and of the slope in the panel three bisections ago
     history = np.full((len(left), 2, 3), np.inf)
     done: list[Panels] = []
-    inner = inner_sizes = None
+    inner, inner_sizes = np.array([]), np.array([])
     count = generation = 0
     while len(left):
         count += len(left)
@@ -101,8 +101,8 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
         sizes = np.stack([np.max(np.abs(f), axis=1) for f in functions])
         near = np.where((left < 0) & (right > 0), 0.0, np.minimum(np.abs(left), np.abs(right)))
         reach = np.maximum(np.abs(left), np.abs(right))
-        if inner is None:
-            inner, inner_sizes = reach, sizes
+        inner = np.concatenate([inner, reach])
+        inner_sizes = np.concatenate([inner_sizes, sizes], axis=1) if generation else sizes
         series = [coefficients(np.where(np.isfinite(f), f, 0.0)) for f in functions]
         smooth, noisy = np.ones(len(left), bool), np.ones(len(left), bool)
         for k, (c, size) in enumerate(zip(series, sizes, strict=True)):
@@ -117,7 +117,7 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
             # kink shrinks with its panel and is in one half
             alike = rough >= 0.4 * history[:, k, 0]
             # what is rounding beside values nearby (1 - tanh^2 far out) is rounding of them
-            nearby = np.maximum(_scale(inner, inner_sizes[k], np.maximum(2.0, 4 * reach)), size)
+            nearby = np.maximum(_scale(inner, inner_sizes[k], np.maximum(8.0, reach)), size)
             faint = (generation >= 3) & (rough <= 64 * EPS * nearby)
             stubborn = (generation >= _STUBBORN) & (rough <= 1e-2 * size)  # no oscillation
             # no variance above 1e-8 looks closer than this

@@ -58,12 +58,14 @@ def _roots(
     from scipy.optimize import brentq
 
     def at(q: float, which: int) -> float:
-        return float(of(edge_at(activation, q))[which])
+        return float(of(edge_at(activation, float(q)))[which])
 
     def polish(low: float, high: float, which: int = 0) -> float:
         # in log q the brackets are even; the last digit of q is that of its logarithm over ln q
         ends = float(np.log(low)), float(np.log(high))
-        t: Any = brentq(lambda t: at(float(np.exp(t)), which), *ends, xtol=1e-16)
+        if np.sign(at(np.exp(ends[0]), which)) == np.sign(at(np.exp(ends[1]), which)):
+            return low  # both are rounding
+        t: Any = brentq(lambda t: at(np.exp(t), which), *ends, xtol=1e-16)
         return min(max(float(np.exp(t)), low), high)
 
     grid = table.q.tolist()

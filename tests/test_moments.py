@@ -18,6 +18,7 @@ from meanfield.gaussian import MOMENTS
 
 RELATIVE = 1e-12
 USEFUL = 1e-6  # the error is a bound, and may be far too large, but not as large as this
+UNDERFLOW = mp.mpf("1e-300")  # weights below 2e-308 are lost
 SMALLEST, LARGEST = mp.mpf("1e-290"), mp.mpf("1e300")
 VARIANCES = np.geomspace(1e-8, 1e6, 29)
 # A truncated mean of size 1e-d is a difference of numbers of size 1: it takes d digits more.
@@ -86,7 +87,7 @@ def check(
                 if not error <= (USEFUL + 1e3 * of_slopes.get(name, 0)) * scale:
                     complaints.append(f"{where}: of no use")
             elif not (
-                off <= max(error, RELATIVE * scale)
+                off <= max(error, UNDERFLOW)
                 or (got == np.inf and value > LARGEST)
                 or got == error == 0
             ):
