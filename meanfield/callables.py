@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from meanfield.errors import NotElementwiseError
 from meanfield.precision import EPS, concrete, double, is_traced
-from meanfield.switching import ELEMENTWISE, RANDOM, Switch, inner_jaxprs, primitives, walk
+from meanfield.switching import ELEMENTWISE, MIXING, RANDOM, Switch, inner_jaxprs, primitives, walk
 
 __all__ = ["BLOCK", "Box", "Sampled", "TracedFunction", "open_box", "trace"]
 
@@ -92,7 +92,23 @@ def trace(phi: Callable) -> TracedFunction:
             "activation: it draws random numbers; an activation has one value at each input. "
             "Pass its deterministic form (for example the evaluation mode of a dropout)"
         )
+    if is_traced(*closed.consts) and _mixes(closed.jaxpr):
+        raise NotElementwiseError(
+            "activation: it is not elementwise (it sums, sorts or accumulates over its inputs); "
+            "pass a function that acts on each number alone"
+        )
     return TracedFunction(closed)
+
+
+def _mixes(jaxpr) -> bool:
+    """Whether a jaxpr combines the inputs with one another; cannot be tried out on tracers."""
+    for eqn in jaxpr.eqns:
+        whole = any(np.shape(getattr(atom, "aval", 0.0)) == (BLOCK,) for atom in eqn.invars)
+        if whole and eqn.primitive.name in MIXING:
+            return True
+        if any(_mixes(inner) for inner in inner_jaxprs(eqn)):
+            return True
+    return False
 
 
 class _JaxBox:

@@ -165,6 +165,11 @@ def fixed_point(
     shape = np.shape(edge.q)
     stable = abs(edge.slope) < 1
     bias = edge.bias_var if bias_var is None else bias_var
+    scale = depth_scale(edge.slope)
+    with np.errstate(all="ignore"):
+        scale_error = scale * scale * (edge.slope_error / np.abs(edge.slope))
+        # a q that was solved for is as certain as the edge there
+        q_error = 0.0 * edge.q if bias_var is None else edge.bias_error / np.abs(edge.bias_slope)
     return FixedPoint(
         network=Network(activation, edge.weight_var, bias, weights),
         q=edge.q,
@@ -172,7 +177,7 @@ def fixed_point(
         variance_slope=edge.slope,
         variance_curvature=edge.curvature,
         correlation=1.0 if scalar else np.ones(shape),
-        depth_scale_q=depth_scale(edge.slope),
+        depth_scale_q=scale,
         depth_scale_c=np.inf if scalar else np.full(shape, np.inf),
         sparsity=edge.sparsity,
         phase=Phase.CRITICAL if scalar else np.full(shape, int(Phase.CRITICAL)),
@@ -180,6 +185,8 @@ def fixed_point(
         error=edge.error,
         errors={
             "weight_var": edge.weight_error, "bias_var": edge.bias_error,
+            "q": q_error,
+            "depth_scale_q": scale_error,
             "variance_slope": edge.slope_error, "variance_curvature": edge.curvature_error,
         },
         universality_class="scale-invariant" if activation.is_homogeneous else None,

@@ -234,7 +234,7 @@ def moments_of(
         scale *= 0.5 / root**2
         second, second_error = total[:, 24:30] * scale, total[:, 30:36] * scale
         if len(columns.samples.jumps):
-            _add_jumps(columns.samples, q, first, second)
+            _add_jumps(columns.samples, q, first, second, first_error, second_error)
     if len(columns.samples.kinks):
         _doubt_kinks(columns, q, error, first_error, second_error)
     beyond = None
@@ -276,15 +276,24 @@ def _total(columns: Columns, q: Array, derivatives: bool) -> Array:
     return np.concatenate(parts)[: len(q)] if len(parts) > 1 else parts[0][: len(q)]
 
 
-def _add_jumps(samples: Samples, q: Array, first: Array, second: Array) -> None:
-    """Add the jumps of `phi`, each a delta function in `phi'`, to the derivatives of moments."""
+def _add_jumps(samples: Samples, q: Array, *derivatives: Array) -> None:
+    """Add the jumps of `phi`, each a delta function in `phi'`, to the derivatives of moments.
+
+    The arrays are the first and the second derivatives, and the errors of both.
+    """
+    first, second, first_error, second_error = derivatives
     left, right = samples.jump_sides.T
-    u = samples.jumps / np.sqrt(q)[:, None]
-    density = np.exp(-0.5 * u * u) / np.sqrt(2 * np.pi * q)[:, None]
-    steps = np.stack([right**p - left**p for p in (1, 2, 4)], axis=1)
     root = np.sqrt(q)[:, None]
+    u = samples.jumps / root
+    density = np.exp(-0.5 * u * u) / (np.sqrt(2 * np.pi) * root)
+    steps = np.stack([right**p - left**p for p in (1, 2, 4)], axis=1)
+    sizes = np.stack([np.abs(right) ** p + np.abs(left) ** p for p in (1, 2, 4)], axis=1)
     first[:, :3] += (density * u) @ steps / (2 * root)
     second[:, :3] += (density * u * (u * u - 3)) @ steps / (4 * root**3)
+    u = np.abs(u)
+    rounding = 16 * EPS * density * u * (1 + u * u)
+    first_error[:, :3] += rounding @ sizes / (2 * root)
+    second_error[:, :3] += (rounding * (u * u + 3)) @ sizes / (4 * root**3)
 
 
 def _edges(samples: Samples) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """Initializers that draw weights and biases with the variances of a `FixedPoint`."""
 
 from collections.abc import Callable
-from math import sqrt
+from math import inf, sqrt
 from typing import TYPE_CHECKING
 
 from meanfield.network import FixedPoint
@@ -43,7 +43,7 @@ def initializer(point: FixedPoint, input_second_moment: float | None = None) -> 
 
     weight_var = _scalar(point.weight_var)
     if input_second_moment is not None:
-        if not input_second_moment > 0:
+        if not 0 < input_second_moment < inf:
             raise ValueError(
                 f"input_second_moment: must be > 0, got {input_second_moment!r}; it is the mean "
                 "square of the inputs of the first layer"
@@ -65,8 +65,10 @@ def initializer(point: FixedPoint, input_second_moment: float | None = None) -> 
         fan_in, fan_out = int(np.prod(shape[:-1])), shape[-1]
         # a Haar block has entries of variance 1 / max(fan_in, fan_out)
         scale = sqrt(weight_var * max(fan_in, fan_out) / fan_in)
-        matrix = jax.nn.initializers.orthogonal(scale)(key, (fan_in, fan_out), dtype)
-        return matrix.reshape(shape)
+        # factorised in float32 at least, which is what LAPACK knows
+        wide = np.promote_types(jax.dtypes.canonicalize_dtype(dtype), np.float32)
+        matrix = jax.nn.initializers.orthogonal(scale)(key, (fan_in, fan_out), wide)
+        return matrix.reshape(shape).astype(dtype)
 
     return orthogonal
 

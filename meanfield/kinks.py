@@ -120,7 +120,8 @@ def _limits(box: Box, sides: Panels, b: float, size: float) -> tuple[float, floa
     _, far, near = above - below
     size = max(size, abs(above[0]), abs(below[0]))
     least = max(1e-9 if smooth else 1e-6, 100 * box.eps)
-    if abs(near) < 0.5 * abs(far) or abs(near) <= least * size:
+    noise = 20 * float(np.max(sides.noise))
+    if abs(near) < 0.5 * abs(far) or abs(near) <= max(least * size, noise):
         return below[2], below[2]
     if not smooth:
         return below[2], above[2]
@@ -139,7 +140,7 @@ def _merge(positions: Array, eps: float) -> Array:
     if not len(positions):
         return positions
     # clip(x + c, 0, c) has a branch of its own where x + c rounds to c: one kink, not two
-    apart = np.diff(positions) > 8 * eps * np.maximum(np.abs(positions[1:]), 4.0)
+    apart = np.diff(positions) > 8 * eps * np.maximum(np.abs(positions[1:]), 64.0)
     groups = np.split(positions, np.flatnonzero(apart) + 1)
     return np.array([0.0 if g[0] < 0 < g[-1] else g[len(g) // 2] for g in groups])
 

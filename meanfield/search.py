@@ -32,7 +32,7 @@ _FLAT = 1e-12  # a slope below is rounding
 def _table(activation: Activation) -> Edge:
     """The edge along a grid of `q`, as far up as the activation can be computed."""
     trouble: MeanFieldError | None = None
-    for top in (_RANGE[1], 1e4, 1e2, 1.0):
+    for top in (_RANGE[1], 1e4, 1e3, 1e2, 30.0, 10.0, 3.0, 1.0):
         count = round(np.log10(top / _RANGE[0]) * _PER_DECADE) + 1
         q = np.geomspace(_RANGE[0], top, count)
         # small variances may lie where phi is flat and E[phi'^2] underflows: from there on up
@@ -264,6 +264,6 @@ def _at_zero(activation: Activation, weights: str) -> FixedPoint:
         depth_scale_q=float("inf"), depth_scale_c=float("inf"), sparsity=0.0,
         phase=Phase.CRITICAL, stable=False, error=doubt,
         errors={"weight_var": doubt * weight_var, "bias_var": 0.0,
-                "variance_curvature": abs(curvature - other)},
+                "variance_curvature": 10 * abs(curvature - other)},
         universality_class="K*=0",
     )  # fmt: skip

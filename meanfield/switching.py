@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal, Primitive
 
-__all__ = ["ELEMENTWISE", "RANDOM", "Switch", "inner_jaxprs", "primitives", "walk"]
+__all__ = ["ELEMENTWISE", "MIXING", "RANDOM", "Switch", "inner_jaxprs", "primitives", "walk"]
 
 
 class Switch(NamedTuple):
@@ -77,6 +77,11 @@ ELEMENTWISE = frozenset(
     is_finite jit le lgamma log log1p logistic lt max min mul ne neg nextafter not or pjit pow
     reduce_precision rem remat round rsqrt select_n sign sin sinh sqrt square squeeze stop_gradient
     sub tan tanh xor closed_call core_call checkpoint""".split()
+)
+# On an array of inputs these combine them.
+MIXING = frozenset(
+    """reduce_sum reduce_max reduce_min reduce_prod cumsum cumprod cummax cummin cumlogsumexp sort
+    rev dot_general split argmax argmin""".split()
 )
 RANDOM = frozenset({"random_bits", "random_wrap", "random_seed", "threefry2x32", "random_unwrap"})
 

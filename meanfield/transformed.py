@@ -151,7 +151,10 @@ def _edge(function: TracedFunction, given, q) -> _Edge:
     kinks, usable = _kinks(function, reach) if given is None else (jnp.asarray(given), True)
     usable &= ~_jumps(function, kinks)
     beyond = jnp.outer(kinks, jnp.asarray(1 + 2.0 ** -np.arange(1, _BEYOND_KINK + 1)))
-    edges = jnp.concatenate([jnp.asarray(_EDGES), kinks, beyond.ravel()])
+    tied = jnp.abs(jnp.asarray(_EDGES)[:, None] - lax.stop_gradient(kinks)[None, :])
+    free = jnp.all(tied > 1e-9 * np.abs(_EDGES)[:, None], axis=1)
+    edges = jnp.where(free, jnp.asarray(_EDGES), reach)  # where a kink moves, its edge moves alone
+    edges = jnp.concatenate([edges, kinks, beyond.ravel()])
     edges = jnp.sort(jnp.clip(edges, -reach, reach))
     edges = jnp.concatenate([-reach[None], edges, reach[None]])
     left, right = edges[:-1, None], edges[1:, None]
