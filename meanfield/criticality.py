@@ -170,6 +170,8 @@ def fixed_point(
         scale_error = scale * scale * (edge.slope_error / np.abs(edge.slope))
         # a q that was solved for is as certain as the edge there
         q_error = 0.0 * edge.q if bias_var is None else edge.bias_error / np.abs(edge.bias_slope)
+        drift = edge.weight_var * np.abs(edge.bias_slope - 1 + edge.slope) / (edge.q - bias)
+        weight_error = edge.weight_error + (0.0 if bias_var is None else drift * q_error)
     return FixedPoint(
         network=Network(activation, edge.weight_var, bias, weights),
         q=edge.q,
@@ -184,8 +186,7 @@ def fixed_point(
         stable=stable,
         error=edge.error,
         errors={
-            "weight_var": edge.weight_error, "bias_var": edge.bias_error,
-            "q": q_error,
+            "q": q_error, "weight_var": weight_error, "bias_var": edge.bias_error,
             "depth_scale_q": scale_error,
             "variance_slope": edge.slope_error, "variance_curvature": edge.curvature_error,
         },

@@ -25,7 +25,7 @@ from jax import lax
 from meanfield.activation import Activation
 from meanfield.callables import BLOCK, TracedFunction, trace
 from meanfield.gaussian import lost_share
-from meanfield.legendre import NODES, TO_COEFFICIENTS, WEIGHTS, noise
+from meanfield.legendre import NODES, TO_COEFFICIENTS, WEIGHTS, noise, slopes_at_nodes
 from meanfield.network import FixedPoint, Network, Phase
 from meanfield.precision import EPS, double, is_traced
 
@@ -160,13 +160,18 @@ def _edge(function: TracedFunction, given, q) -> _Edge:
     left, right = edges[:-1, None], edges[1:, None]
     width = right - left
     x = left * _LEFT + right * _RIGHT
-    # on empty panels, which may lie on a kink, phi is asked at a harmless place
-    value, slope = _evaluate(function, jnp.where(width > 0, x, 0.01 * jnp.sqrt(q)))
+    # on empty panels, which may lie on a kink and may be about to open, phi is asked beside it
+    value, slope = _evaluate(function, jnp.where(width > 0, x, x + 1e-9 * (jnp.abs(x) + 1e-3)))
     u = x / jnp.sqrt(q)
     weight = jnp.exp(-0.5 * u * u) / jnp.sqrt(2 * jnp.pi * q) * (0.5 * width * WEIGHTS[None, :])
     second, gradient = jnp.sum(weight * value**2), jnp.sum(weight * slope**2)
     rate = jnp.sum(weight * u * value * slope) / jnp.sqrt(q)
     curvature = jnp.sum(weight * u * (u * u - 3) * value * slope) / (2 * q**1.5)
+    # a derivative that is not that of the values (a straight-through estimator) has no theory
+    open_width = jnp.where(width > 0, width, 1.0)[:, 0]
+    spectral = slopes_at_nodes(value @ TO_COEFFICIENTS, open_width)
+    strange = jnp.sum(weight * (slope - spectral) ** 2) > 1e-8 * gradient
+    usable &= ~lax.stop_gradient(strange)
     silent = jnp.all(value == 0, axis=1, keepdims=True)
     sparsity = jnp.sum(weight * silent)
     error = 0.0

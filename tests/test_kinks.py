@@ -1,5 +1,8 @@
 """Kinks and jumps: read off the jaxpr, and found in the values alone."""
 
+# pyright: reportArgumentType=false, reportOptionalSubscript=false
+# pyright: reportReturnType=false, reportAttributeAccessIssue=false
+
 from collections.abc import Callable
 from typing import Any
 

@@ -4,6 +4,9 @@ Their moments are known exactly, piece by piece, by the algebra of `closed_forms
 coefficients are short binary fractions, so that the callables are these polynomials and no others.
 """
 
+# pyright: reportArgumentType=false, reportOptionalSubscript=false
+# pyright: reportReturnType=false, reportAttributeAccessIssue=false
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,5 +1,8 @@
 """Every number of the reference tables `maps.json` and `critical.json` that is computed so far."""
 
+# pyright: reportArgumentType=false, reportOptionalSubscript=false
+# pyright: reportReturnType=false, reportAttributeAccessIssue=false
+
 from functools import cache
 from typing import Any
 

@@ -5,6 +5,9 @@ Gauss-Legendre quadrature in 50 digits, on panels narrow beside the activation a
 fewer nodes change one of the 24 digits printed, it stops with an error.
 """
 
+# pyright: reportArgumentType=false, reportOptionalSubscript=false
+# pyright: reportReturnType=false, reportAttributeAccessIssue=false
+
 import json
 import sys
 from functools import cache
