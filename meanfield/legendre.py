@@ -54,12 +54,12 @@ def noise(coefficient, size, eps: float, xp: Any = np):
     return last * levelled + eps * size
 
 
-def slope_series(coefficient: Array, width: Array) -> Array:
+def slope_series(coefficient: Any, width: Any) -> Any:
     """Coefficients of the derivative in `x` of series on panels of the given width."""
     return (coefficient @ _SLOPE) * (2 / width)[:, None]
 
 
-def slopes_at_nodes(coefficient: Array, width: Array) -> Array:
+def slopes_at_nodes(coefficient: Any, width: Any) -> Any:
     """The derivative in `x` of series on panels of the given width, at the nodes."""
     return slope_series(coefficient, width) @ _VANDERMONDE[:, :-1].T
 
