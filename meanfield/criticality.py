@@ -166,12 +166,23 @@ def fixed_point(
     stable = abs(edge.slope) < 1
     bias = edge.bias_var if bias_var is None else bias_var
     scale = depth_scale(edge.slope)
+    errors = {
+        "weight_var": edge.weight_error, "bias_var": edge.bias_error,
+        "variance_slope": edge.slope_error, "variance_curvature": edge.curvature_error,
+    }  # fmt: skip
     with np.errstate(all="ignore"):
-        scale_error = scale * scale * (edge.slope_error / np.abs(edge.slope))
-        # a q that was solved for is as certain as the edge there
-        q_error = 0.0 * edge.q if bias_var is None else edge.bias_error / np.abs(edge.bias_slope)
-        drift = edge.weight_var * np.abs(edge.bias_slope - 1 + edge.slope) / (edge.q - bias)
-        weight_error = edge.weight_error + (0.0 if bias_var is None else drift * q_error)
+        if bias_var is not None:  # a q that was solved for moves all the others with it
+            errors["q"] = moved = edge.bias_error / np.abs(edge.bias_slope)
+            relative = np.abs(edge.bias_slope - 1 + edge.slope) / (edge.q - bias)
+            bend = np.abs(edge.curvature)
+            errors["weight_var"] = errors["weight_var"] + moved * relative * edge.weight_var
+            errors["variance_slope"] = errors["variance_slope"] + moved * (
+                bend + relative * np.abs(edge.slope)
+            )
+            errors["variance_curvature"] = errors["variance_curvature"] + moved * bend * (
+                4 / edge.q + relative
+            )
+        errors["depth_scale_q"] = scale * scale * (errors["variance_slope"] / np.abs(edge.slope))
     return FixedPoint(
         network=Network(activation, edge.weight_var, bias, weights),
         q=edge.q,
@@ -185,11 +196,7 @@ def fixed_point(
         phase=Phase.CRITICAL if scalar else np.full(shape, int(Phase.CRITICAL)),
         stable=stable,
         error=edge.error,
-        errors={
-            "q": q_error, "weight_var": weight_error, "bias_var": edge.bias_error,
-            "depth_scale_q": scale_error,
-            "variance_slope": edge.slope_error, "variance_curvature": edge.curvature_error,
-        },
+        errors=errors,
         universality_class="scale-invariant" if activation.is_homogeneous else None,
     )  # fmt: skip
 
