@@ -279,11 +279,11 @@ def test_narrow_and_fast(name: str) -> None:
 def test_narrow_and_fast_in_numpy(name: str) -> None:
     """The same from values alone, whose rounding over the length of a feature is that of `phi'`.
 
-    On a panel half a feature wide: `2/h = 4/length` times 120, the largest slope of `P_15`.
+    On a panel a quarter of a feature wide: `2/h = 8/length` times 120, the largest slope of `P_15`.
     """
     function, forms, length = NARROW[name]
     true = table(forms, FAST[name], {})
-    check(mf.Activation(partial(function, np)), FAST[name], true, wobble=480 * 2.0**-53 / length)
+    check(mf.Activation(partial(function, np)), FAST[name], true, wobble=960 * 2.0**-53 / length)
 
 
 @pytest.mark.parametrize("xp", [jnp, np], ids=["jax", "numpy"])
