@@ -232,7 +232,7 @@ def critical(
         NotElementwiseError: it is no activation.
         ValueError: an argument is outside its range.
 
-    Source: Schoenholz et al. 2017, arXiv 1611.01232, equation 5 (`chi1`) and section 3.
+    Source: Schoenholz et al. 2017, arXiv 1611.01232 (`chi1` and the edge of chaos).
 
     Example:
         >>> import meanfield as mf

@@ -27,8 +27,7 @@ def initializer(point: FixedPoint, input_second_moment: float | None = None) -> 
     Returns:
         `init(key, shape, dtype=float)`, as in `jax.nn.initializers`: for dense layers and
         convolutions, with fan-in on the second last axis (times the receptive field). Orthogonal
-        weights are drawn on the last two axes, and a convolution's only in its receptive
-        field as a whole: its fan-in is flattened.
+        weights are drawn as one matrix from the flattened fan-in to the last axis.
 
     Raises:
         ValueError: `input_second_moment` is not positive, or `point.q = 0`, whose data has no size.

@@ -283,7 +283,7 @@ def _locate(box: Box, pieces: Panels, a: float, b: float) -> float:
             else:
                 b = x
         return b if abs(b) > 1e-14 * width else 0.0
-    # Below `uncertain` a position is rounding: values tell it no better the smoother the kink is
+    # Below `uncertain` a position is rounding: values tell it the worse, the smoother the kink.
     # The pieces cross (k = 0), or touch and their slopes cross (k = 1), and so on.
     for k, uncertain in enumerate((8 * EPS, 1e-11, 1e-6)):
         # at a kink of the next order this gap vanishes too, somewhere in the interval

@@ -31,7 +31,7 @@ _SQUARE = 0.4999  # |x|^-a is square-integrable at 0 for a < 1/2
 
 @dataclass(frozen=True)
 class Samples:
-    """An activation at the nodes of its panels. All arrays but the last six have shape `(n,)`."""
+    """An activation at the nodes of its panels. The arrays up to `silent` have shape `(n,)`."""
 
     x: Array
     dx: Array  # quadrature weights: an integral is `sum(f * dx)`
