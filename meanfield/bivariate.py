@@ -16,7 +16,7 @@ Negative correlations are the positive ones of `f(u)` and `f(-v)`.
 from dataclasses import dataclass
 from functools import cached_property
 from math import gamma, pi, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.polynomial import Polynomial, chebyshev, legendre
@@ -44,15 +44,15 @@ _NEAR = 2.0**-6  # standard deviation of y, beside that panel, below which its p
 _CHUNK = 2048
 
 _ORDER = len(CHEBYSHEV)
-_TO_CHEBYSHEV = chebyshev.chebvander(CHEBYSHEV, _ORDER - 1) * (2 / _ORDER)
+_TO_CHEBYSHEV: Array = chebyshev.chebvander(CHEBYSHEV, _ORDER - 1) * (2 / _ORDER)
 _TO_CHEBYSHEV[:, 0] *= 0.5
 _SLOPE = np.zeros((_ORDER, _ORDER))
 _SLOPE[:-1] = chebyshev.chebder(np.eye(_ORDER))
-# from the Legendre series on [0, 1] to powers
-_TO_POWERS = np.stack([
-    np.pad(legendre.Legendre.basis(n, domain=[0, 1]).convert(kind=Polynomial).coef, (0, ORDER - 1 - n))
-    for n in range(ORDER)
-])  # fmt: skip
+# from the Legendre series on [0, 1] to powers, row by row
+_TO_POWERS = np.zeros((ORDER, ORDER))
+for _n in range(ORDER):
+    _basis = legendre.Legendre.basis(_n, domain=[0, 1])
+    _TO_POWERS[_n, : _n + 1] = _basis.convert(kind=Polynomial).coef
 
 
 class Values(NamedTuple):
@@ -95,7 +95,7 @@ class Difference:
                     whole[which] = values
         return result
 
-    def _far(self, g: Array, powers: Array, rates: Array) -> Values:
+    def _far(self, g: Array, powers: Any, rates: Any) -> Values:
         size = 0.5 * g[:, None]  # the variance of y
         u2 = self.y**2 / size
         weight = np.exp(-0.5 * u2) / np.sqrt(2 * np.pi * size) * self.dy
@@ -104,7 +104,7 @@ class Difference:
         slope = np.sum(sums * rates + moved * powers, axis=1)
         return Values(value, slope, weight @ self.doubt + 4 * EPS * value)
 
-    def _near(self, g: Array, powers: Array, rates: Array) -> Values:
+    def _near(self, g: Array, powers: Any, rates: Any) -> Values:
         # half of a Gaussian integral of y^k: moment[k] s^k, whose rate in g is k s^(k - 2) / 4
         s = np.sqrt(0.5 * g)[:, None]
         k = self.power + np.arange(ORDER)

@@ -18,9 +18,9 @@ from meanfield.activation import LEAST_REACH, Activation
 from meanfield.errors import UnresolvedError
 from meanfield.legendre import WEIGHTS, coefficients, nodes, series, slope_series
 from meanfield.panels import Panels, resolve
-from meanfield.precision import concrete
+from meanfield.precision import EPS, concrete
 
-__all__ = ["CHEBYSHEV", "Side", "side_of", "structure"]
+__all__ = ["CHEBYSHEV", "Side", "side_of", "slope_jumps", "structure"]
 
 Array = NDArray[np.float64]
 
@@ -54,17 +54,72 @@ class Side:
         """Values at any `z`."""
         x = self.scale * z
         if not self.derivative:
-            return self.activation.box.values(x)
-        slope = self.activation.box(x).slope
-        return (
-            _slope(_pieces(self.activation, _octave(np.max(np.abs(x)))), x)
-            if slope is None
-            else slope
-        )
+            return self.activation.sampled.values(x)
+        slope = self.activation.sampled(x).slope
+        if slope is None:
+            slope = _slope(_pieces(self.activation, _octave(self.reach * abs(self.scale))), x)
+        return slope
+
+
+def side_of(
+    activation: Activation, q: float, mirrored: bool = False, derivative: bool = False
+) -> Side:
+    """The side of a pair whose variance is `q`; `mirrored` gives `f(-z)`.
+
+    Raises:
+        UnresolvedError: it grows too fast for its covariances to be had in float64.
+    """
+    scale = float(np.sqrt(q))
+    reach = _octave(13.0 * scale)
+    while True:
+        samples = activation.columns(reach).samples
+        with np.errstate(all="ignore"):
+            weight = np.exp(-0.5 * samples.x**2 / q) * samples.dx
+            masses = np.stack([weight * samples.value**2, weight * samples.slope**2])
+            outwards = np.argsort(np.abs(samples.x))[::-1]
+            outside = np.cumsum(masses[:, outwards], axis=1)
+            counts = np.any(outside > _NEGLIGIBLE * outside[:, -1:], axis=0)
+        sigmas = float(np.abs(samples.x[outwards[np.argmax(counts)]])) / scale
+        if sigmas * scale < 0.9 * reach or reach > _MOST_SIGMAS * scale or all(samples.broken):
+            break
+        reach *= 2
+    known = float(np.min(np.abs(samples.reach))) / scale
+    if not np.all(np.isfinite(outside)) or sigmas > 0.98 * known:
+        raise UnresolvedError(activation.why_not(q, "E[phi(u) phi(v)]"))
+    sigmas = min(max(_LEAST_SIGMAS, sigmas), known)
+    pieces = _pieces(activation, reach)
+    edges = np.clip(np.append(pieces.left, pieces.right[-1]) / scale, -sigmas, sigmas)
+    edges = _subdivided(np.unique(edges), _WIDEST)
+    kinks = samples.kinks[np.abs(samples.kinks) < sigmas * scale] / scale
+    noises = samples.slope_noise if derivative else samples.noise
+    jumps = slope_jumps(activation, q)[0] if derivative else samples.jumps
+    sign = -1.0 if mirrored else 1.0
+    return Side(
+        activation, sign * scale, derivative, np.sort(sign * edges), np.sort(sign * kinks), sigmas,
+        noise=float(np.sqrt(np.sum(weight * noises**2) / np.sum(weight))),
+        power=1 if len(jumps) else 2,
+    )  # fmt: skip
+
+
+def slope_jumps(activation: Activation, q: float) -> tuple[Array, Array]:
+    """Where `phi'` jumps within reach of a Gaussian of variance `q`, and by how much."""
+    reach = _octave(13.0 * float(np.sqrt(q)))
+    kinks, pieces = activation.columns(reach).samples.kinks, _pieces(activation, reach)
+    at = np.searchsorted(pieces.left, kinks)
+    inside = (at > 0) & (at < len(pieces.left))
+    kinks, at = kinks[inside], at[inside]
+    width = pieces.right - pieces.left
+    slopes = slope_series(coefficients(pieces.value), width)
+    one = np.ones(len(at))
+    jumps = series(slopes[at], -one) - series(slopes[at - 1], one)
+    # the largest |dP_n/du| for n = 15 is 120, beside an edge
+    noise = 120 * (2 / width) * np.maximum(pieces.noise, EPS * np.max(np.abs(pieces.value), axis=1))
+    true = np.abs(jumps) > 4 * (noise[at] + noise[at - 1])
+    return kinks[true], jumps[true]
 
 
 def _octave(x: float) -> float:
-    return max(LEAST_REACH, 2.0 ** np.ceil(np.log2(x)))
+    return max(LEAST_REACH, 2.0 ** float(np.ceil(np.log2(x))))
 
 
 @lru_cache(maxsize=64)
@@ -77,7 +132,7 @@ def _pieces(activation: Activation, reach: float) -> Panels:
     if len(samples.kinks):  # no slivers between a kink and an edge that means nothing
         edges = edges[np.min(np.abs(edges[:, None] - samples.kinks), axis=1) > 1e-2 * np.abs(edges)]
     edges = np.unique(np.concatenate([samples.reach, edges, samples.kinks]))
-    return resolve(activation.box, edges, _NARROWEST)
+    return resolve(activation.sampled, edges, _NARROWEST)
 
 
 def _slope(pieces: Panels, x: Array) -> Array:
@@ -86,41 +141,6 @@ def _slope(pieces: Panels, x: Array) -> Array:
     which = np.clip(np.searchsorted(pieces.left, x, side="right") - 1, 0, len(width) - 1)
     u = (2 * x - pieces.left[which] - pieces.right[which]) / width[which]
     return series(slope_series(coefficients(pieces.value), width)[which], u)
-
-
-def side_of(
-    activation: Activation, q: float, mirrored: bool = False, derivative: bool = False
-) -> Side:
-    """The side of a pair whose variance is `q`; `mirrored` gives `f(-z)`."""
-    scale = float(np.sqrt(q))
-    reach = _octave(13.0 * scale)
-    while True:
-        samples = activation.columns(reach).samples
-        x, weight = np.abs(samples.x), np.exp(-0.5 * samples.x**2 / q) * samples.dx
-        with np.errstate(over="ignore", invalid="ignore"):
-            masses = np.stack([weight * samples.value**2, weight * samples.slope**2])
-        outwards = np.argsort(x)[::-1]
-        outside = np.cumsum(masses[:, outwards], axis=1)
-        outside = outside / np.maximum(outside[:, -1:], 1e-300)
-        sigmas = x[outwards[np.argmax(np.any(outside > _NEGLIGIBLE, axis=0))]] / scale
-        if sigmas * scale < 0.9 * reach or reach > _MOST_SIGMAS * scale or all(samples.broken):
-            break
-        reach *= 2
-    if not np.all(np.isfinite(outside)) or sigmas * scale > 0.98 * min(map(abs, samples.reach)):
-        raise UnresolvedError(activation.why_not(q, "E[phi(u) phi(v)]"))
-    sigmas = max(_LEAST_SIGMAS, sigmas)
-    pieces = _pieces(activation, reach)
-    edges = np.clip(np.append(pieces.left, pieces.right[-1]) / scale, -sigmas, sigmas)
-    edges = _subdivided(np.unique(edges), _WIDEST)
-    kinks = samples.kinks[np.abs(samples.kinks) < sigmas * scale] / scale
-    noises = samples.slope_noise if derivative else samples.noise
-    sign = -1.0 if mirrored else 1.0
-    jumps = samples.kinks if derivative else samples.jumps
-    return Side(
-        activation, sign * scale, derivative, np.sort(sign * edges), np.sort(sign * kinks), sigmas,
-        noise=float(np.sqrt(np.sum(weight * noises**2) / np.sum(weight))),
-        power=1 if len(jumps) else 2,
-    )  # fmt: skip
 
 
 def _subdivided(edges: Array, widest: float) -> Array:
@@ -133,7 +153,7 @@ def _subdivided(edges: Array, widest: float) -> Array:
 
 def _weighed(x: jax.Array, mass: jax.Array) -> jax.Array:
     """Sums over panels of `mass` at `x`, weighted by the density of each variance."""
-    t = jnp.asarray(_VARIANCES)
+    t = jnp.asarray(_VARIANCES)[None, None, :]
     weight = jnp.exp(-0.5 * (x * x)[:, :, None] / t) / jnp.sqrt(2 * jnp.pi * t)
     return jnp.sum(weight * mass[:, :, None], axis=1)
 
