@@ -31,7 +31,9 @@ if TYPE_CHECKING:
         NotElementwiseError,
         UnresolvedError,
     )
+    from meanfield.hermite import hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
+    from meanfield.maps.correlation import correlation_map
     from meanfield.network import FixedPoint, Network
     from meanfield.search import critical_points
 
@@ -46,9 +48,11 @@ _MODULE_OF = {
     "NotElementwiseError": "errors",
     "UnresolvedError": "errors",
     "bias_initializer": "initializers",
+    "correlation_map": "maps.correlation",
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
+    "hermite_coefficients": "hermite",
     "initializer": "initializers",
 }
 
@@ -61,9 +65,11 @@ __all__ = [
     "NotElementwiseError",
     "UnresolvedError",
     "bias_initializer",
+    "correlation_map",
     "critical",
     "critical_line",
     "critical_points",
+    "hermite_coefficients",
     "initializer",
 ]
 

@@ -1,0 +1,1 @@
+"""The maps by which one layer takes variances and correlations to the next."""
