@@ -31,9 +31,11 @@ if TYPE_CHECKING:
         NotElementwiseError,
         UnresolvedError,
     )
-    from meanfield.hermite import hermite_coefficients
+    from meanfield.hermite import HermiteCoefficients, hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
-    from meanfield.maps.correlation import correlation_map
+    from meanfield.maps.correlation import CorrelationFixedPoint, CorrelationMap, correlation_map
+    from meanfield.maps.trajectory import CorrelationTrajectory
+    from meanfield.maps.variance import VarianceMap, VarianceTrajectory, variance_map
     from meanfield.network import FixedPoint, Network
     from meanfield.search import critical_points
 
@@ -41,12 +43,18 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "Activation": "activation",
+    "CorrelationFixedPoint": "maps.correlation",
+    "CorrelationMap": "maps.correlation",
+    "CorrelationTrajectory": "maps.trajectory",
     "FixedPoint": "network",
+    "HermiteCoefficients": "hermite",
     "MeanFieldError": "errors",
     "Network": "network",
     "NoCriticalPointError": "errors",
     "NotElementwiseError": "errors",
     "UnresolvedError": "errors",
+    "VarianceMap": "maps.variance",
+    "VarianceTrajectory": "maps.variance",
     "bias_initializer": "initializers",
     "correlation_map": "maps.correlation",
     "critical": "criticality",
@@ -54,16 +62,23 @@ _MODULE_OF = {
     "critical_points": "search",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
+    "variance_map": "maps.variance",
 }
 
 __all__ = [
     "Activation",
+    "CorrelationFixedPoint",
+    "CorrelationMap",
+    "CorrelationTrajectory",
     "FixedPoint",
+    "HermiteCoefficients",
     "MeanFieldError",
     "Network",
     "NoCriticalPointError",
     "NotElementwiseError",
     "UnresolvedError",
+    "VarianceMap",
+    "VarianceTrajectory",
     "bias_initializer",
     "correlation_map",
     "critical",
@@ -71,6 +86,7 @@ __all__ = [
     "critical_points",
     "hermite_coefficients",
     "initializer",
+    "variance_map",
 ]
 
 
