@@ -41,6 +41,7 @@ _TO_Q_SERIES = chebyshev.chebvander(_Q_POINTS, _NODES - 1) * (2 / _NODES)
 _TO_Q_SERIES[:, 0] *= 0.5
 _Q_LEBESGUE = 2.8  # by how much interpolation in 16 Chebyshev nodes can amplify errors
 _SETTLED = 8 * EPS
+_LEAST = 1e-300
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,7 +98,7 @@ def _table(covariance: Covariance, with_negative: bool) -> _Table:
     low = 2.0 ** np.arange(-_OCTAVES, 0.0)
     g = (low[:, None] * (1.5 + 0.5 * _POINTS)).ravel()
     d = covariance.difference(g)
-    error = float(np.max(d.error / np.maximum(d.value, 1e-300)))
+    error = float(np.max(d.error / np.maximum(d.value, _LEAST)))
     parts = [d.value / g, np.zeros_like(g)]
     if with_negative:
         # nothing is near 0 here but c = -1, where no digits are lost
@@ -114,7 +115,8 @@ class _Family:
     def __init__(self, activation: Activation, with_negative: bool, path: Array) -> None:
         self._activation, self._with_negative = activation, with_negative
         octaves = np.unique(np.floor(np.log2(path[(path > 0) & (path < np.inf)])))
-        self._interpolates = len(path) > _NODES * len(octaves)
+        #: whether tables at few variances are less work than the layers one by one
+        self.interpolates = activation.is_homogeneous or len(path) > _NODES * len(octaves)
         self._tables: dict[float, _Table] = {}
 
     def at(self, q: float) -> _Table:
@@ -122,11 +124,12 @@ class _Family:
         if self._activation.is_homogeneous:  # D is proportional to q
             table = self._directly(1.0)
             return _Table(q * table.coefficients, table.error)
-        if not self._interpolates:
+        if not self.interpolates:
             return self._directly(q)
         octave = np.floor(np.log2(q))
         tables = [self._directly(float(2 ** (octave + 0.5 + 0.5 * u))) for u in _Q_POINTS]
-        weights = _TO_Q_SERIES @ chebyshev.chebvander(2 * (np.log2(q) - octave) - 1, _NODES - 1)
+        place = np.array([2 * (np.log2(q) - octave) - 1])
+        weights = _TO_Q_SERIES @ chebyshev.chebvander(place, _NODES - 1)[0]
         return _Table(
             np.einsum("k,k...", weights, np.stack([t.coefficients for t in tables])),
             _Q_LEBESGUE * max(t.error for t in tables),
@@ -181,18 +184,23 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
     network, g = C.network, 1.0 - c0.ravel()
     pair = C.q if isinstance(C.q, tuple) else (C.q,)
     variances = np.stack([_followed(variance_map(network), q, depth) for q in pair], axis=-1)
-    moving = np.any(np.abs(variances - variances[-1]) > _SETTLED * variances[-1], axis=1)
-    apart = np.any(np.abs(variances - variances[:, :1]) > _SETTLED * variances[:, :1], axis=1)
-    start = int(np.max(np.flatnonzero(moving | apart), initial=-1)) + 1
+    here = (variances > 0) & (variances < np.inf)
+    end = np.where(here[-1], variances[-1], np.nan)
+    moving = ~np.all(np.abs(variances - end) <= _SETTLED * end, axis=1)
+    apart = np.abs(variances[:, 0] - variances[:, -1]) > _SETTLED * variances[:, 0]
+    start = int(np.max(np.nonzero(moving | apart)[0], initial=-1)) + 1
     gaps, errors = np.full((depth + 1, len(g)), np.nan), np.full(depth + 1, np.inf)
     gaps[0], errors[0] = g, EPS
+    family = _Family(network.activation, bool(np.any(g > 1)), variances[: start + 1, 0])
     try:
-        family = _Family(network.activation, bool(np.any(g > 1)), variances[: start + 1, 0])
         for layer in range(min(start, depth)):
-            if apart[layer]:
-                q = (float(variances[layer, 0]), float(variances[layer, 1]))
-                values = replace(C, q=q)._complement(gaps[layer])
-                after, error = values.value, float(np.max(values.error / values.value))
+            if not np.all(here[layer : layer + 2]):
+                break
+            if apart[layer] or not family.interpolates:
+                q = variances[layer].tolist()
+                values = replace(C, q=tuple(q) if apart[layer] else q[0])._complement(gaps[layer])
+                after = values.value
+                error = float(np.max(values.error / np.maximum(after, _LEAST)))
             else:
                 table = family.at(float(variances[layer, 0]))
                 scale = network.weight_var / variances[layer + 1, 0]
