@@ -6,6 +6,7 @@ then one look-up. While the variance still moves, its tables are interpolated in
 they are analytic too (see `meanfield.interpolation`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ _ORDER = 20
 _POINTS = np.cos(np.pi * (np.arange(_ORDER) + 0.5) / _ORDER)
 _TO_CHEBYSHEV = np.array(chebyshev.chebvander(_POINTS, _ORDER - 1) * (2 / _ORDER), np.float64)
 _TO_CHEBYSHEV[:, 0] *= 0.5
-_OCTAVES = 200  # from g = 1 down; below, D(g) / g is constant to 2^-100
+_OCTAVES = 120  # from g = 1 down; below, D(g) / g is constant to 2^-60
 _CHUNK = 1024  # layers in one call of the compiled loop
 _NODES = 16  # variances on an octave of q
 _Q_POINTS = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
@@ -117,39 +118,48 @@ class _Family:
         octaves = np.unique(np.floor(np.log2(path[(path > 0) & (path < np.inf)])))
         #: whether tables at few variances are less work than the layers one by one
         self.interpolates = activation.is_homogeneous or len(path) > _NODES * len(octaves)
-        self._tables: dict[float, _Table] = {}
+        self._series: dict[float, _Table] = {}
 
-    def at(self, q: float) -> _Table:
-        """The table at a variance that is on the path."""
+    def table(self, q: float) -> _Table:
+        """The table at a variance."""
+        return _table(Covariance(self._activation, q), self._with_negative)
+
+    def layer(self, q: float, g: Array) -> tuple[Array, float]:
+        """`D(g)` at a variance that is on the path, and its relative error."""
         if self._activation.is_homogeneous:  # D is proportional to q
-            table = self._directly(1.0)
-            return _Table(q * table.coefficients, table.error)
-        if not self.interpolates:
-            return self._directly(q)
-        octave = np.floor(np.log2(q))
-        tables = [self._directly(float(2 ** (octave + 0.5 + 0.5 * u))) for u in _Q_POINTS]
-        place = np.array([2 * (np.log2(q) - octave) - 1])
-        weights = _TO_Q_SERIES @ chebyshev.chebvander(place, _NODES - 1)[0]
-        return _Table(
-            np.einsum("k,k...", weights, np.stack([t.coefficients for t in tables])),
-            _Q_LEBESGUE * max(t.error for t in tables),
-        )
+            octave, place = 0.0, 0.0
+        else:
+            octave = float(np.floor(np.log2(q)))
+            place = 2 * (np.log2(q) - octave) - 1
+        if octave not in self._series:
+            self._series[octave] = self._octave(octave)
+        series = self._series[octave]
+        powers = chebyshev.chebvander(np.array([place]), _NODES - 1)[0]
+        powers = q * np.eye(_NODES)[0] if self._activation.is_homogeneous else powers
+        after = _layer(lambda *cell: np.tensordot(powers, series.coefficients[:, *cell], 1), g, np)
+        return after, series.error
 
-    def _directly(self, q: float) -> _Table:
-        if q not in self._tables:
-            self._tables[q] = _table(Covariance(self._activation, q), self._with_negative)
-        return self._tables[q]
+    def _octave(self, octave: float) -> _Table:
+        """The tables on an octave of `q` as Chebyshev series in `log q`, first axis."""
+        if self._activation.is_homogeneous:
+            table = self.table(1.0)
+            return _Table(
+                table.coefficients[None] * np.eye(_NODES)[0][:, None, None, None], table.error
+            )
+        tables = [self.table(float(np.exp2(octave + 0.5 + 0.5 * u))) for u in _Q_POINTS]
+        series = np.tensordot(_TO_Q_SERIES.T, np.stack([t.coefficients for t in tables]), 1)
+        return _Table(series, _Q_LEBESGUE * max(t.error for t in tables))
 
 
-def _layer(coefficients: Any, g: Any, xp: Any = jnp) -> Any:
-    """`D(g)` for `g` of shape (n,)."""
+def _layer(cells: Callable[..., Any], g: Any, xp: Any) -> Any:
+    """`D(g)` for `g` of shape (n,), from the series of each one's cell: positive or not, octave."""
     near = xp.minimum(g, 2.0 - g)
     mantissa, exponent = xp.frexp(near)
     octave = xp.clip(_OCTAVES + exponent - 1, 0, _OCTAVES - 1)
     u = xp.where(
         (exponent > -_OCTAVES) & (near < 1), 4.0 * mantissa - 3.0, -1.0 + 2.0 * (near >= 1)
     )
-    rows = coefficients[xp.where(g > 1, 1, 0), octave]
+    rows = cells(xp.where(g > 1, 1, 0), octave)
     b0 = b1 = xp.zeros_like(u)
     for k in range(_ORDER - 1, 0, -1):  # Clenshaw
         b0, b1 = rows[:, k] + 2 * u * b0 - b1, b0
@@ -160,7 +170,7 @@ def _layer(coefficients: Any, g: Any, xp: Any = jnp) -> Any:
 @jax.jit
 def _layers(coefficients: jax.Array, g: jax.Array) -> jax.Array:
     def step(g, _):
-        after = jnp.clip(_layer(coefficients, g), 0.0, 2.0)
+        after = jnp.clip(_layer(lambda *cell: coefficients[cell], g, jnp), 0.0, 2.0)
         return after, after
 
     return jax.lax.scan(step, g, length=_CHUNK)[1]
@@ -187,7 +197,8 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
     here = (variances > 0) & (variances < np.inf)
     end = np.where(here[-1], variances[-1], np.nan)
     moving = ~np.all(np.abs(variances - end) <= _SETTLED * end, axis=1)
-    apart = np.abs(variances[:, 0] - variances[:, -1]) > _SETTLED * variances[:, 0]
+    with np.errstate(invalid="ignore"):  # where both are infinite
+        apart = np.abs(variances[:, 0] - variances[:, -1]) > _SETTLED * variances[:, 0]
     start = int(np.max(np.nonzero(moving | apart)[0], initial=-1)) + 1
     gaps, errors = np.full((depth + 1, len(g)), np.nan), np.full(depth + 1, np.inf)
     gaps[0], errors[0] = g, EPS
@@ -202,13 +213,12 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
                 after = values.value
                 error = float(np.max(values.error / np.maximum(after, _LEAST)))
             else:
-                table = family.at(float(variances[layer, 0]))
-                scale = network.weight_var / variances[layer + 1, 0]
-                after, error = scale * _layer(table.coefficients, gaps[layer], np), table.error
+                after, error = family.layer(float(variances[layer, 0]), gaps[layer])
+                after = after * (network.weight_var / variances[layer + 1, 0])
             gaps[layer + 1], errors[layer + 1] = np.clip(after, 0.0, 2.0), errors[layer] + error
         if start < depth:
             q = float(variances[start, 0])
-            table = family.at(q)
+            table = family.table(q)
             gaps[start + 1 :] = _repeated(
                 table.coefficients * (network.weight_var / q), gaps[start], depth - start
             )
