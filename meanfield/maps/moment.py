@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.activation import Activation
+from meanfield.activation import LEAST_REACH, Activation
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.maps.powers import FARTHEST, NEAREST, Powers, far_out, near_zero
@@ -30,7 +30,8 @@ _TO_COEFFICIENTS[0] *= 0.5
 _LEBESGUE = 2.8  # how much interpolation in 16 Chebyshev nodes can amplify errors at them
 _RESOLVED = 1e-14  # the last coefficients beside the largest
 _FINEST = 64  # pieces of a binade
-_IRRELEVANT = 1e-60  # a moment this small beside q needs no digits
+_IRRELEVANT = 1e60  # a moment so many times larger or smaller than q needs no digits
+_STEEP = 6.0  # by so many powers of e a moment may change on a cell that is resolved
 _LOWEST = -900  # 1e-271: the coefficients of 2^-1000 would be subnormal
 _NEAREST = round(np.log2(NEAREST))
 _VAGUE = 1e-3  # an exponent known no better tells nothing
@@ -124,10 +125,10 @@ class Table:
 
 
 @lru_cache(maxsize=16)
-def table_of(activation: Activation, top: int = USUAL_TOP) -> Table:
+def table_of(activation: Activation, top: int = USUAL_TOP, patient: bool = False) -> Table:
     """The table up to `q = 2^top`, or as far as the activation can be computed.
 
-    The usual table of a function that oscillates ends where it would take 16,000 samples.
+    That of a function that oscillates ends where it takes 16,000 samples, unless one is patient.
     """
     low = _LOWEST if near_zero_of(activation)[0].exponent_error < _VAGUE else _NEAREST
     # where powers of q tell the moment all binades are taken at once
@@ -140,8 +141,9 @@ def table_of(activation: Activation, top: int = USUAL_TOP) -> Table:
         if stop > k:
             binades += _binades(activation, k, stop)
             k = stop
-        if k < top <= USUAL_TOP and not end:
-            before, samples = samples, activation.columns(2.0 ** (k // 2 + 4)).samples.x.size
+        if k < top and not end and not patient:
+            reach = max(LEAST_REACH, 2.0 ** (k // 2 + 4))
+            before, samples = samples, activation.columns(reach).samples.x.size
             if samples > max(_DEAR, 1.5 * before):
                 end = f"{activation.name} oscillates, so that larger q take ever more samples"
     first = np.cumsum([0, *(len(error) for *_, error in binades)])
@@ -178,7 +180,10 @@ def _binades(activation: Activation, start: int, stop: int) -> list[tuple[Array,
         largest = np.max(np.abs(coefficients), axis=1)
         last = np.max(np.abs(coefficients[:, -2:]), axis=1)
         fine = last <= np.maximum(_RESOLVED * largest, np.max(doubt, axis=1))
-        fine |= largest <= _IRRELEVANT * np.min(q, axis=1)
+        least = np.min(value, axis=1)
+        beside = np.stack([largest, least]) / np.min(q, axis=1)
+        fine |= (beside[0] <= 1 / _IRRELEVANT) | (beside[1] >= _IRRELEVANT)
+        change = np.log(np.max(value, axis=1) / least)
         rounding = 4 * EPS * np.sum(np.abs(coefficients), axis=1)
         error = _LEBESGUE * np.max(doubt, axis=1) + rounding + np.where(fine, last, largest)
         at = 0
@@ -189,5 +194,8 @@ def _binades(activation: Activation, start: int, stop: int) -> list[tuple[Array,
                 done[k] = coefficients[cells], q[cells] @ _TO_COEFFICIENTS.T, error[cells]
                 del pending[k]
             else:
-                pending[k] = 2 * n
+                steps = np.nan_to_num(np.max(change[cells]) / _STEEP, posinf=_FINEST)
+                pending[k] = n * max(
+                    2, 1 << int(np.ceil(np.log2(min(max(steps, 1), _FINEST // n))))
+                )
     return [done[k] for k in range(start, stop)]
