@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         NotElementwiseError,
         UnresolvedError,
     )
+    from meanfield.fixedpoints import FixedPoints, Verdict, fixed_points
     from meanfield.initializers import bias_initializer, initializer
     from meanfield.maps.variance import VarianceMap, VarianceTrajectory, variance_map
     from meanfield.network import FixedPoint, Network
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "Activation": "activation",
     "FixedPoint": "network",
+    "FixedPoints": "fixedpoints",
     "MeanFieldError": "errors",
     "Network": "network",
     "NoCriticalPointError": "errors",
@@ -48,10 +50,12 @@ _MODULE_OF = {
     "UnresolvedError": "errors",
     "VarianceMap": "maps.variance",
     "VarianceTrajectory": "maps.variance",
+    "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
+    "fixed_points": "fixedpoints",
     "initializer": "initializers",
     "variance_map": "maps.variance",
 }
@@ -59,6 +63,7 @@ _MODULE_OF = {
 __all__ = [
     "Activation",
     "FixedPoint",
+    "FixedPoints",
     "MeanFieldError",
     "Network",
     "NoCriticalPointError",
@@ -66,10 +71,12 @@ __all__ = [
     "UnresolvedError",
     "VarianceMap",
     "VarianceTrajectory",
+    "Verdict",
     "bias_initializer",
     "critical",
     "critical_line",
     "critical_points",
+    "fixed_points",
     "initializer",
     "variance_map",
 ]

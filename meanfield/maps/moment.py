@@ -23,7 +23,6 @@ __all__ = ["NODES", "SecondMoment", "Table", "near_zero_of", "second_moment", "t
 Array = NDArray[np.float64]
 
 NODES = 16
-_PHI2 = MOMENTS.index("phi2")
 _POINTS = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
 _TO_COEFFICIENTS = np.polynomial.chebyshev.chebvander(_POINTS, NODES - 1).T * (2 / NODES)
 _TO_COEFFICIENTS[0] *= 0.5
@@ -42,7 +41,7 @@ _DEAR = 1 << 14  # samples from which on more are taken only if somebody needs t
 
 
 class SecondMoment(NamedTuple):
-    """`E[phi^2]` and its derivatives in `q`, each with a bound of its error; shape (n,)."""
+    """`E[f^2]` and its derivatives in `q`, each with a bound of its error; shape (n,)."""
 
     value: Array
     error: Array
@@ -57,25 +56,28 @@ _far_out_of = lru_cache(maxsize=16)(far_out)
 
 
 @np.errstate(all="ignore")
-def second_moment(activation: Activation, q: Array) -> SecondMoment:
-    """`E[phi^2]` at variances `q >= 0`, shape (n,); limits from above at 0.
+def second_moment(activation: Activation, q: Array, name: str = "phi2") -> SecondMoment:
+    """`E[phi^2]`, or `E[phi'^2]` by the name `"dphi2"`, at variances `q >= 0` of shape (n,).
 
-    What overflows is `inf`; what cannot be computed is NaN with error `inf`.
+    Limits from above at 0. What overflows is `inf`; what cannot be computed is NaN with error
+    `inf`.
     """
+    column = MOMENTS.index(name)
     result = np.full((6, len(q)), np.nan)
     result[1::2] = np.inf
     middle = (q >= NEAREST) & (q <= FARTHEST)
     if np.any(middle):
         m = activation.moments(q[middle], derivatives=True)
         parts = (m.value, m.error, m.first, m.first_error, m.second, m.second_error)
-        result[:, middle] = [part[:, _PHI2] for part in parts if part is not None]
-    for where, powers in (((q > 0) & (q < NEAREST), None), (q > FARTHEST, _far_out_of)):
-        if np.any(where):
-            law = near_zero_of(activation)[0] if powers is None else powers(activation)
-            result[:, where] = [part for k in range(3) for part in law.derivative(q[where], k)]
-    if np.any(q == 0):
-        law = near_zero_of(activation)[0]
-        result[:, q == 0] = np.array(_at_zero(law))[:, None]
+        result[:, middle] = [part[:, column] for part in parts if part is not None]
+    if not np.all(middle):
+        near = near_zero_of(activation)[0 if name == "phi2" else 1]
+        for where, law in (((q > 0) & (q < NEAREST), near), (q > FARTHEST, None)):
+            if np.any(where):
+                law = law or _far_out_of(activation, name)
+                result[:, where] = [part for k in range(3) for part in law.derivative(q[where], k)]
+        if np.any(q == 0):
+            result[:, q == 0] = np.array(_at_zero(near))[:, None]
     return SecondMoment(*result)
 
 

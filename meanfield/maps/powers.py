@@ -102,9 +102,9 @@ def near_zero(activation: Activation) -> tuple[Powers, Powers]:
     )  # pyright: ignore[reportReturnType]
 
 
-def far_out(activation: Activation) -> Powers:
-    """`E[phi^2]` at variances from `FARTHEST` on."""
-    return _power_law(activation, "phi2", FARTHEST, FARTHEST / 16, 0.0)
+def far_out(activation: Activation, name: str) -> Powers:
+    """`E[phi^2]` or `E[phi'^2]` at variances from `FARTHEST` on."""
+    return _power_law(activation, name, FARTHEST, FARTHEST / 16, 0.0)
 
 
 def _limits(box: Box, samples: Samples, rounding: float) -> tuple[float, float]:
