@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         NotElementwiseError,
         UnresolvedError,
     )
+    from meanfield.fixedpoints import FixedPoints, Verdict, fixed_points
     from meanfield.hermite import HermiteCoefficients, hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
     from meanfield.maps.correlation import CorrelationFixedPoint, CorrelationMap, correlation_map
@@ -48,6 +49,7 @@ _MODULE_OF = {
     "CorrelationTrajectory": "maps.trajectory",
     "FixedPoint": "network",
     "HermiteCoefficients": "hermite",
+    "FixedPoints": "fixedpoints",
     "MeanFieldError": "errors",
     "Network": "network",
     "NoCriticalPointError": "errors",
@@ -55,12 +57,14 @@ _MODULE_OF = {
     "UnresolvedError": "errors",
     "VarianceMap": "maps.variance",
     "VarianceTrajectory": "maps.variance",
+    "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
     "correlation_map": "maps.correlation",
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
     "hermite_coefficients": "hermite",
+    "fixed_points": "fixedpoints",
     "initializer": "initializers",
     "variance_map": "maps.variance",
 }
@@ -72,6 +76,7 @@ __all__ = [
     "CorrelationTrajectory",
     "FixedPoint",
     "HermiteCoefficients",
+    "FixedPoints",
     "MeanFieldError",
     "Network",
     "NoCriticalPointError",
@@ -79,12 +84,14 @@ __all__ = [
     "UnresolvedError",
     "VarianceMap",
     "VarianceTrajectory",
+    "Verdict",
     "bias_initializer",
     "correlation_map",
     "critical",
     "critical_line",
     "critical_points",
     "hermite_coefficients",
+    "fixed_points",
     "initializer",
     "variance_map",
 ]

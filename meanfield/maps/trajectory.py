@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from meanfield.activation import Activation
 from meanfield.bivariate import Covariance
 from meanfield.errors import UnresolvedError
+from meanfield.maps.variance import VarianceMap, checked_depth, variance_map
 from meanfield.network import Network
 from meanfield.precision import EPS, concrete
 
@@ -189,8 +190,6 @@ def _repeated(coefficients: Array, g: Array, layers: int) -> Array:
 
 def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> CorrelationTrajectory:
     """`C.iterate`."""
-    from meanfield.maps.variance import variance_map
-
     network, g = C.network, 1.0 - c0.ravel()
     pair = C.q if isinstance(C.q, tuple) else (C.q,)
     variances = np.stack([_followed(variance_map(network), q, depth) for q in pair], axis=-1)
@@ -235,8 +234,9 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
     )
 
 
-def _followed(V: Any, q: float, depth: int) -> Array:
+def _followed(V: VarianceMap, q: float, depth: int) -> Array:
     """The variances from `q` on; `q` itself throughout where it is a fixed point."""
+    checked_depth(depth)
     if abs(V(q) - q) <= V.error(q) + _SETTLED * q:
         return np.full(depth + 1, q)
     return np.asarray(V.iterate(q, depth))
