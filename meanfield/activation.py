@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 _SIGMAS = 13.0  # beyond: 1e-37 of the weight, so that even x^12 has nothing left
 LEAST_REACH = 16.0
 _USUAL_REACH = 32.0
+_FARTHEST_REACH = 2.0**14  # 13 standard deviations at q = 1e6
 _LEAST_VARIANCE = 1e-11
 _MISSING = 1e-8  # more than this beyond where the function ends: the moment is refused
 _MANY = 1024  # variances from which on interpolation pays
@@ -206,15 +207,9 @@ class Activation:
     @cached_property
     def is_homogeneous(self) -> bool:
         """Whether `phi(a x) = a phi(x)` for `a > 0`: the scale-invariant class."""
-        samples = self.columns(LEAST_REACH).samples
-        if np.any(samples.kinks != 0) or len(samples.jumps):
-            return False
-        ratio = samples.value / samples.x
-        slack = 8 * samples.noise / np.abs(samples.x) + 1e-14 * np.max(np.abs(ratio))
-        return all(
-            np.all(np.abs(ratio - ratio[end])[side] <= (slack + slack[end])[side])
-            for end, side in ((0, samples.x < 0), (-1, samples.x > 0))
-        ) and bool(np.any(ratio))
+        # samples that were taken already say no at no cost; clip(x, 0, 20) says yes on most
+        reaches = *(self._columns or (LEAST_REACH,)), _FARTHEST_REACH
+        return all(_is_homogeneous(self.columns(reach).samples) for reach in reaches)
 
     def why_not(self, q: float, moment: str) -> str:
         """A sentence about a moment that `moments` could not compute at `q`."""
@@ -226,6 +221,17 @@ class Activation:
             if broken
             else ": the activation is too rough or its values too noisy there"
         )
+
+
+def _is_homogeneous(samples: Samples) -> bool:
+    if np.any(samples.kinks != 0) or len(samples.jumps):
+        return False
+    ratio = samples.value / samples.x
+    slack = 8 * samples.noise / np.abs(samples.x) + 1e-14 * np.max(np.abs(ratio))
+    return all(
+        np.all(np.abs(ratio - ratio[end])[side] <= (slack + slack[end])[side])
+        for end, side in ((0, samples.x < 0), (-1, samples.x > 0))
+    ) and bool(np.any(ratio))
 
 
 def _checked_kinks(kinks: ArrayLike) -> Array:

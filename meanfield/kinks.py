@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.callables import Box
+from meanfield.callables import BLOCK, Box
 from meanfield.errors import UnresolvedError
 from meanfield.legendre import coefficients, nodes, series, slope_series, tail
 from meanfield.panels import Panels, resolve
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 MAX_KINKS = 4096
 _NARROWEST = 2.0**-24  # relative width at which a panel that resists counts as singular
-_HALVINGS = 64
+_ZERO = 2.0**-80  # nearer to zero is zero
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _merge(positions: Array, eps: float) -> Array:
 
 
 def _branch_changes(box: Box, left: float, right: float) -> Array:
-    """Where a JAX function changes its branch: bisection of every interval in which it does."""
+    """Where a JAX function changes its branch: intervals in which it does, divided to the last."""
     reach = max(-left, right)
     inner = min(reach, 16.0)
     octaves = max(2, int(64 * np.log2(reach / inner)))
@@ -162,31 +162,22 @@ def _branch_changes(box: Box, left: float, right: float) -> Array:
         return np.array([])
     branch = np.where(np.isfinite(branch), branch, np.inf)
     which, at = np.nonzero(branch[:, 1:] != branch[:, :-1])
-    low, high = grid[at], grid[at + 1]
-    low_branch, high_branch = branch[which, at], branch[which, at + 1]
-    for _ in range(_HALVINGS):
+    low, high, width = grid[at], grid[at + 1], np.inf
+    high_branch = branch[which, at + 1]
+    while np.any((high - low < width) & (np.maximum(-low, high) > _ZERO)):
         if len(which) > 8 * MAX_KINKS:
             _merge(low, box.eps)
-        middle = 0.5 * (low + high)
-        if not len(which) or np.all((middle <= low) | (middle >= high)):
-            break
-        unique, back = np.unique(middle, return_inverse=True)
-        branches = box(unique).branches
-        found = branches[which, back]
-        found = np.where(np.isfinite(found), found, np.inf)
-        down, up = low_branch != found, found != high_branch
-        which = np.concatenate([which[down], which[up]])
-        low, high = (
-            np.concatenate([low[down], middle[up]]),
-            np.concatenate([middle[down], high[up]]),
-        )
-        low_branch, high_branch = (
-            np.concatenate([low_branch[down], found[up]]),
-            np.concatenate([found[down], high_branch[up]]),
-        )
+        # one call costs the same for up to BLOCK inputs: each interval gets its share of them
+        share = np.linspace(0.0, 1.0, max(BLOCK // len(which), 3))
+        points = low[:, None] * (1 - share) + high[:, None] * share
+        branch = box(points.ravel()).branches.reshape(-1, *points.shape)
+        branch = np.where(np.isfinite(branch), branch, np.inf)[which, np.arange(len(which))]
+        row, at = np.nonzero(branch[:, 1:] != branch[:, :-1])
+        which, width, high_branch = which[row], (high - low)[row], branch[row, at + 1]
+        low, high = points[row, at], points[row, at + 1]
     # max(x - 1, 0) has a branch of its own at x = 1: that end of the interval is the kink
     position = np.where(high_branch == 0, high, low)
-    return _merge(np.where(np.abs(position) < 2.0**-80, 0.0, position), box.eps)
+    return _merge(np.where(np.abs(position) < _ZERO, 0.0, position), box.eps)
 
 
 def _offset_edges(low: float, high: float, candidates: Array) -> Array:
@@ -344,9 +335,9 @@ def _side(box: Box, end: float, direction: float, room: float) -> _Side | None:
 
 def _steepest(box: Box, a: float, b: float) -> float:
     """Bisection towards the rougher half, for a singularity with no smooth pieces beside it."""
-    while a < 0.5 * (a + b) < b and max(abs(a), abs(b)) > 2.0**-80:
+    while a < 0.5 * (a + b) < b and max(abs(a), abs(b)) > _ZERO:
         middle = 0.5 * (a + b)
         values = box(nodes(np.array([a, middle]), np.array([middle, b])).ravel()).value
         rough = tail(coefficients(values.reshape(2, -1)))
         a, b = (a, middle) if rough[0] >= rough[1] else (middle, b)
-    return 0.5 * (a + b) if max(abs(a), abs(b)) > 2.0**-80 else 0.0
+    return 0.5 * (a + b) if max(abs(a), abs(b)) > _ZERO else 0.0
