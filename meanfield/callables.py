@@ -115,14 +115,15 @@ class _JaxBox:
     def __init__(self, function: TracedFunction) -> None:
         self.eps = _eps(*_dtypes(function.closed.jaxpr))
 
+        # one array comes out: XLA compiles a loop for each output, and 10 ms for each loop
         def branches(x):
             return [s.branch.astype(jnp.float64) for s in function.switches(x)]
 
         def probe(x):
-            return *function.value_and_slope(x), *branches(x)
+            return jnp.stack([*function.value_and_slope(x), *branches(x)])
 
         def without_slope(x):
-            return function.value(x), *branches(x)
+            return jnp.stack([function.value(x), *branches(x)])
 
         # compiled ahead: under `concrete` the constants of the function would be computed one by
         # one, with a compilation each
@@ -143,13 +144,9 @@ class _JaxBox:
         padded = np.full(blocks * BLOCK, x[-1])  # the padding must be a valid input too
         padded[: len(x)] = x
         with concrete():
-            parts = [self._probe(block) for block in padded.reshape(blocks, BLOCK)]
-            rows = [
-                np.concatenate([np.asarray(p) for p in row]) for row in zip(*parts, strict=True)
-            ]
-        value, *rest = (row[: len(x)] for row in rows)
-        slope, branches = (rest[0], rest[1:]) if self._has_slope else (None, rest)
-        return Sampled(value, slope, np.array(branches).reshape(-1, len(x)))
+            parts = [np.asarray(self._probe(block)) for block in padded.reshape(blocks, BLOCK)]
+        rows = np.concatenate(parts, axis=1)[:, : len(x)]
+        return Sampled(rows[0], rows[1] if self._has_slope else None, rows[1 + self._has_slope :])
 
 
 class _CalledBox:
