@@ -135,7 +135,10 @@ def _limits(box: Box, sides: Panels, b: Array, size: Array, close: Array) -> Arr
     # a jump stays when one looks closer, a cusp closes; and it stands out of what is beside it:
     # arcsin(sin(x)) is torn by rounding, where arcsin is steep, all around its kinks
     size = np.maximum(size, np.maximum(np.abs(above[0]), np.abs(below[0])))
-    least = np.maximum(np.where(smooth, 1e-9, 1e-6), 100 * box.eps) * size
+    # and arccos(cos(x)) is a staircase of steps of sqrt(EPS) next to zero
+    tiny = (b != 0) & (np.abs(b) < 1e-6)
+    least = np.where(smooth, np.where(tiny, 1e-7, 1e-9), 1e-6)
+    least = np.maximum(least, 100 * box.eps) * size
     beside = coefficients(close[6:].T.reshape(len(b), 2, ORDER))[..., 8:]
     noise = 20 * np.maximum(np.max(sides.noise, axis=0), np.max(np.abs(beside), axis=(1, 2)))
     jumps = (near >= 0.5 * far) & (near > np.maximum(least, noise))
@@ -171,7 +174,9 @@ def _clusters(pieces: Panels, edges: Array, known: Array) -> list[tuple[float, f
     ]
     merged: list[tuple[float, float]] = []
     for left, right in sorted(intervals):
-        if merged and left <= merged[-1][1]:
+        # rounding noise around a kink can look resolved in places
+        widest = max(right - left, merged[-1][1] - merged[-1][0]) if merged else 0.0
+        if merged and left - merged[-1][1] <= max(4 * widest, _NARROWEST):
             merged[-1] = (merged[-1][0], max(right, merged[-1][1]))
         else:
             merged.append((left, right))
