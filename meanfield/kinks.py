@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 
 _CLOSE = 2.0**-6  # distances from a kink are measured by its own from zero, or by this
 _OFFSETS = np.array([1e-2, 1e-9, 1e-12])
+_ONE = 2.0**-20  # what is relatively nearer to one another may be one kink, torn by noise
 _NARROWEST = 2.0**-24  # relative width at which a panel that resists counts as singular
 
 
@@ -175,8 +176,9 @@ def _clusters(pieces: Panels, edges: Array, known: Array) -> list[tuple[float, f
     merged: list[tuple[float, float]] = []
     for left, right in sorted(intervals):
         # rounding noise around a kink can look resolved in places
-        widest = max(right - left, merged[-1][1] - merged[-1][0]) if merged else 0.0
-        if merged and left - merged[-1][1] <= max(4 * widest, _NARROWEST):
+        narrower = min(right - left, merged[-1][1] - merged[-1][0]) if merged else 0.0
+        one = max(min(8 * narrower, _ONE * abs(left)), _NARROWEST)
+        if merged and left - merged[-1][1] <= one:
             merged[-1] = (merged[-1][0], max(right, merged[-1][1]))
         else:
             merged.append((left, right))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.errors import UnresolvedError
-from meanfield.legendre import NODES, ORDER, coefficients, slope_series
+from meanfield.legendre import NODES, ORDER, coefficients, slope_series, tail
 from meanfield.panels import Panels
 from meanfield.precision import EPS
 
@@ -45,7 +45,7 @@ def from_values(panels: Panels, pieces: Panels, eps: float) -> FromValues:
     width = pieces.right - pieces.left
     which = np.clip(np.searchsorted(pieces.left, x, side="right") - 1, 0, len(width) - 1)
     powers = _vandermonde((2 * x - pieces.left[which] - pieces.right[which]) / width[which], 15)
-    series, derivative, doubt, noise = _derivatives(pieces)
+    series, derivative, doubt, noise = _derivatives(pieces, eps)
     value = np.sum(powers * series[which], axis=1).reshape(shape)
     slope = np.sum(powers[:, :-1] * derivative[which], axis=1).reshape(shape)
     trusted = panels.finished[:, None] & pieces.finished[which].reshape(shape)
@@ -55,7 +55,7 @@ def from_values(panels: Panels, pieces: Panels, eps: float) -> FromValues:
     bad = np.any(far & trusted, axis=1)
     excess = np.where(trusted, 100 * np.maximum(miss - 4 * noise, 0.0), np.inf)
     beside = np.max((doubt[which] + excess.ravel() / width[which]).reshape(shape), axis=1)
-    _, own, own_doubt, _ = _derivatives(panels)
+    _, own, own_doubt, _ = _derivatives(panels, eps)
     better = own_doubt < beside
     # where a panel is torn by rounding alone, as arcsin(sin(x)) is beside its kinks, the piece
     # around it has the slope, give or take as much
@@ -68,7 +68,7 @@ def from_values(panels: Panels, pieces: Panels, eps: float) -> FromValues:
     return FromValues(slope, np.where(better, own_doubt, beside), trusted, edges)
 
 
-def _derivatives(panels: Panels) -> tuple[Array, Array, Array, Array]:
+def _derivatives(panels: Panels, eps: float) -> tuple[Array, Array, Array, Array]:
     """Series, their derivatives without the noise at their ends, doubt of these; noise of values.
 
     A smooth function's coefficients fall until they are noise. Left in, noise in the last of them
@@ -82,11 +82,12 @@ def _derivatives(panels: Panels) -> tuple[Array, Array, Array, Array]:
     last = np.where(np.any(clear, axis=1), ORDER - 1 - np.argmax(clear[:, ::-1], axis=1), 0)
     left_out = np.abs(series) * ((_N > last[:, None]) & (_N <= last[:, None] + 2)) @ _STEEPEST
     doubt = 4 / width * (_NOISE_OF_SLOPE[last] * noise + left_out)
-    # on an unresolved panel beside a cusp |x - b|^a the mean square of phi' is that of its mean
-    # slope times a^2 / (2a - 1)
-    unknown = 10 * np.ptp(value, axis=1) / width
+    # where a panel is not resolved beside a cusp |x - b|^a, or only beside larger values, the mean
+    # square of phi' is that of its mean slope times a^2 / (2a - 1)
+    range_, size = np.ptp(value, axis=1), np.max(np.abs(value), axis=1)
+    rough = ~panels.finished | (tail(series) > 1e-4 * range_ + 4 * eps * size)
+    doubt = np.where(rough, np.maximum(panels.finished * doubt, 3 * range_ / width), doubt)
     kept = np.where(_N <= last[:, None], series, 0.0)
-    doubt = np.where(panels.finished, doubt, unknown)
     return series, slope_series(kept, width), doubt, noise
 
 
