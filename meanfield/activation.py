@@ -179,12 +179,16 @@ class Activation:
         while True:
             columns = self.columns(reach)
             result, beyond = moments_of(columns, q, derivatives)
-            short = beyond is not None and np.any(beyond > 1e-15 * np.abs(result.value))
+            # farther samples tell nothing where the activation has broken off
+            open_ends = [why is None for why in columns.samples.broken]
+            enough = 1e-15 * np.abs(result.value)
+            short = beyond is not None and np.any(beyond[open_ends] > enough)
             if not short and not self._may_hide(columns, q, result):
-                return result
-            if beyond is None:
-                beyond = np.zeros_like(result.value)
-            if all(columns.samples.broken) or reach >= 2.0**10 * _SIGMAS * sqrt(q.max()):
+                if beyond is None or not np.any(beyond > enough):
+                    return result
+                reach = np.inf
+            beyond = np.zeros_like(result.value) if beyond is None else np.sum(beyond, axis=0)
+            if reach >= 2.0**10 * _SIGMAS * sqrt(q.max()):
                 size = np.abs(result.value)
                 size[:, 0] = np.maximum(size[:, 0], np.sqrt(result.value[:, 1]))  # E[phi] may be 0
                 error = np.where(beyond > _MISSING * size, np.inf, result.error + beyond)

@@ -32,8 +32,9 @@ Array = NDArray[np.float64]
 
 MOMENTS = ("phi", "phi2", "phi4", "dphi2", "dphi4", "sparsity")
 _POWERS = np.array([1, 2, 4, 2, 4, 0])
+_UNDERFLOW = 750.0  # exp(-750) is 0
 _NODES = 1024  # samples a block
-_VARIANCES = 128  # variances a block, where there are several
+_VARIANCES = 64  # variances a block, where there are several
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Columns:
 
     samples: Samples
     host_blocks: tuple[tuple[Array, ...], ...]  # x, width, log scale, columns
+    nearest: Array  # of each block to zero; 0 where its samples are scaled
     powers: tuple[NDArray[np.bool_], ...]  # which sums each block is for; empty: for all
     growth: float  # log of the largest |phi^4| or |phi'^4| at the ends, at least 0
     steps: Array  # by how much even and odd functions jump at the kinks, shape (kinks, 9)
@@ -87,7 +89,8 @@ def columns_of(samples: Samples) -> Columns:
     log, rate = _edges(samples)
     growth = 4 * max(float(np.max(log)), 0.0)
     scaled = tuple(powers) if largest > 1e70 else ()
-    return Columns(samples, tuple(blocks), scaled, growth, _steps(samples), log, rate)
+    nearest = np.array([np.min(np.abs(x)) * (not np.any(log)) for x, _, log, _ in blocks])
+    return Columns(samples, tuple(blocks), nearest, scaled, growth, _steps(samples), log, rate)
 
 
 def _steps(samples: Samples) -> Array:
@@ -106,31 +109,30 @@ def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
     n, m = samples.noise * unscale, samples.slope_noise * unscale
     silent = samples.silent.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        above, steeper = np.abs(v) + n, np.abs(d) + m
         even = [v, v**2, v**4, d**2, d**4, silent]
         odd = [d, 2 * v * d, 4 * v**3 * d]
-        above, steeper = np.abs(v) + n, np.abs(d) + m
         most_even = [above, above**2, above**4, steeper**2, steeper**4, silent]
         most_odd = [steeper, 2 * above * steeper, 4 * above**3 * steeper]
     tables = []
     for functions, most in ((even, most_even), (odd, most_odd)):
-        f = np.stack(functions, axis=1)
+        f = np.stack(functions)
         bad = ~np.isfinite(f)  # at a singularity: anything may be missing
-        f = np.where(bad, 0.0, f)
+        f[bad] = 0.0
         size = np.abs(f)
-        doubt = np.where(bad, np.inf, np.stack(most, axis=1) - size + 12 * EPS * size)
+        doubt = np.stack(most) - size + 12 * EPS * size
+        doubt[bad] = np.inf
         tables.append({"f": f, "doubt": doubt, "size": size})
-    x = samples.x[:, None]
-    columns = np.concatenate([
-        tables[parity][kind] * (x if kind == "f" else np.abs(x)) ** k for parity, kind, k in _LAYOUT
-    ], axis=1)  # fmt: skip
-    parts = [
-        samples.x,
-        samples.width,
-        power * exponent * np.log(2.0),
-        columns * samples.dx[:, None],
-    ]
-    missing = -len(samples.x) % _NODES
-    return [np.pad(p, ((0, missing),) + ((0, 0),) * (p.ndim - 1)) for p in parts]
+    length = _NODES * -(-len(samples.x) // _NODES)
+    columns = np.zeros((length, len(_POWER_OF_X)))
+    x, start = samples.x, 0
+    for parity, kind, k in _LAYOUT:
+        weight = samples.dx * (x if kind == "f" else np.abs(x)) ** k
+        table = tables[parity][kind]
+        columns[: len(x), start : start + len(table)] = (table * weight).T
+        start += len(table)
+    vectors = [samples.x, samples.width, power * exponent * np.log(2.0)]
+    return [*(np.pad(part, (0, length - len(x))) for part in vectors), columns]
 
 
 # Groups of columns: parity of the functions, the functions themselves or the doubt about them
@@ -221,8 +223,8 @@ def moments_of(
 ) -> tuple[Moments, Array | None]:
     """Moments at the variances `q`, shape `(n,)`; arrays of the result have shape `(n, 6)`.
 
-    Beside them a bound of what lies beyond the samples (inf: does not converge), not yet part of
-    the error; None where it is negligible throughout.
+    Beside them a bound of what lies beyond each end of the samples, shape (2, n, 6) (inf: does not
+    converge), not yet part of the error; None where it is negligible throughout.
     """
     total = _total(columns, q, derivatives)
     value, error = total[:, :6], total[:, 6:12]
@@ -240,12 +242,12 @@ def moments_of(
     beyond = None
     if not _is_deep(columns, q):
         beyond, overflows = _beyond(columns, q)
-        value[overflows], error[overflows], beyond[overflows] = np.inf, 0.0, 0.0
+        value[overflows], error[overflows], beyond[:, overflows] = np.inf, 0.0, 0.0
     if len(columns.samples.jumps) or columns.samples.steep[1]:
         infinite = [3, 4] if len(columns.samples.jumps) or columns.samples.steep[0] else [4]
         value[:, infinite], error[:, infinite] = np.inf, 0.0
         if beyond is not None:
-            beyond[:, infinite] = 0.0
+            beyond[..., infinite] = 0.0
         if first is not None and second is not None:
             first[:, infinite] = second[:, infinite] = np.nan
     return Moments(value, error, first, first_error, second, second_error), beyond
@@ -260,19 +262,20 @@ def _total(columns: Columns, q: Array, derivatives: bool) -> Array:
         part = q[start : start + step]
         if len(part) < step:
             part = np.concatenate([part, np.full(step - len(part), part[-1])])
+        seen = np.flatnonzero(columns.nearest**2 < 2 * _UNDERFLOW * part.max())
         if len(q) == 1:  # the same lines in NumPy: less work than calling a compiled function
-            sums = [_sums(part, *b, count=count, xp=np) for b in columns.host_blocks]
+            sums = [_sums(part, *columns.host_blocks[i], count=count, xp=np) for i in seen]
         else:
             with concrete():
-                sums = [np.asarray(_compiled_sums(part, *b, count)) for b in columns.blocks]
+                sums = [np.asarray(_compiled_sums(part, *columns.blocks[i], count)) for i in seen]
         if columns.powers:  # each block counts for the moments of its power alone
             parts.append(sum(
-                np.where(chosen[: 36 if derivatives else 12],
+                np.where(columns.powers[i][: 36 if derivatives else 12],
                          _moments_from(s, part, derivatives), 0.0)
-                for s, chosen in zip(sums, columns.powers, strict=True)
+                for i, s in zip(seen, sums, strict=True)
             ))  # fmt: skip
         else:
-            parts.append(_moments_from(np.sum(sums, axis=0), part, derivatives))
+            parts.append(_moments_from(sum(sums), part, derivatives))
     return np.concatenate(parts)[: len(q)] if len(parts) > 1 else parts[0][: len(q)]
 
 
@@ -336,7 +339,7 @@ def _is_deep(columns: Columns, q: Array) -> bool:
 
 
 def _beyond(columns: Columns, q: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """A bound of what lies beyond the ends of the samples, and which moments overflow there."""
+    """A bound of what lies beyond each end of the samples, and which moments overflow there."""
     reach = np.abs(np.array(columns.samples.reach))
     which = np.array([0, 0, 0, 1, 1, 0])
     with np.errstate(all="ignore"):
@@ -349,4 +352,4 @@ def _beyond(columns: Columns, q: Array) -> tuple[Array, NDArray[np.bool_]]:
         falls = decay > 0.05 * (reach / q[:, None])[..., None]
         tail = np.where(falls, np.exp(log) / decay, np.where(np.isneginf(log), 0.0, np.inf))
     # an integrand that still grows at e^690 integrates to more than float64 holds
-    return np.sum(tail, axis=1), np.any((log > 690) & (decay <= 0), axis=1)
+    return tail.swapaxes(0, 1), np.any((log > 690) & (decay <= 0), axis=1)
