@@ -96,6 +96,7 @@ class Activation:
         self.name = name or (f"{phi_name}({shown})" if shown else phi_name)
         self.function = function
         self._given_kinks = None if kinks is None else _checked_kinks(kinks)
+        self._arguments = phi, self._given_kinks, self.name, parameters
         self._columns: dict[float, Columns] = {}
         self._frozen = True
         _ = self.box  # opened now, so that what is no activation is refused now
@@ -104,6 +105,16 @@ class Activation:
         if "_frozen" in self.__dict__:
             raise AttributeError(f"an Activation is immutable; make a new one to change {name!r}")
         super().__setattr__(name, value)
+
+    def __reduce__(self):
+        """Pickled as what it was made of: samples and compiled code are made again."""
+        return _make, self._arguments
+
+    def __copy__(self) -> "Activation":
+        return self
+
+    def __deepcopy__(self, memo: dict) -> "Activation":
+        return self
 
     def __call__(self, x):
         """`phi(x)`, by the function itself."""
@@ -211,9 +222,12 @@ class Activation:
     @cached_property
     def is_homogeneous(self) -> bool:
         """Whether `phi(a x) = a phi(x)` for `a > 0`: the scale-invariant class."""
-        # samples that were taken already say no at no cost; clip(x, 0, 20) says yes on most
+        # samples that were taken already say no at no cost; clip(x, 0, 20) may say yes on them
         reaches = *(self._columns or (LEAST_REACH,)), _FARTHEST_REACH
-        return all(_is_homogeneous(self.columns(reach).samples) for reach in reaches)
+        try:
+            return all(_is_homogeneous(self.columns(reach).samples) for reach in reaches)
+        except UnresolvedError:  # far out it is anything but linear
+            return False
 
     def why_not(self, q: float, moment: str) -> str:
         """A sentence about a moment that `moments` could not compute at `q`."""
@@ -246,6 +260,10 @@ def _checked_kinks(kinks: ArrayLike) -> Array:
     if not np.all(np.isfinite(array)):
         raise ValueError(f"kinks: must be finite positions, got {kinks!r}")
     return array
+
+
+def _make(phi: Any, kinks: Array | None, name: str, parameters: dict[str, Any]) -> Activation:
+    return Activation(phi, kinks, name, **parameters)
 
 
 @lru_cache(maxsize=64)

@@ -27,6 +27,7 @@ __all__ = ["CriticalLine", "Edge", "critical", "critical_line", "depth_scale", "
 
 Array = NDArray[np.float64]
 
+
 def depth_scale(slope: Any) -> Any:
     """`-1 / ln |slope|`: in so many layers a distance falls by 1/e; see `FixedPoint`."""
     size = np.abs(slope)

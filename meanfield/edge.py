@@ -1,4 +1,4 @@
-r"""The edge of chaos at a variance `q` of the pre-activations, explicitly:
+r"""The edge of chaos at a variance `q` of the pre-activations: explicit in two moments.
 
     weight_var = 1 / E[phi'^2],        bias_var = q - weight_var E[phi^2].
 """

@@ -104,7 +104,9 @@ def judge(
 
 def _fits(values: Array, size: Array, noise: Array, eps: float) -> NDArray[np.bool_]:
     """Whether a polynomial fits the values at the nodes, shape (16, n)."""
-    return tail(coefficients(values.T)) <= np.maximum(np.maximum(1e-13, 64 * eps) * size, 50 * noise)
+    return tail(coefficients(values.T)) <= np.maximum(
+        np.maximum(1e-13, 64 * eps) * size, 50 * noise
+    )
 
 
 def _doubts(sides: Panels, b: Array) -> Array:
@@ -224,5 +226,3 @@ def _mismatch(pieces: Panels) -> NDArray[np.bool_]:
         c = slope_series(np.pad(c, ((0, 0), (0, 16 - c.shape[1]))), width)
         doubt = doubt * 2 / width
     return torn
-
-

@@ -25,8 +25,8 @@ _TORN = 1e-7  # values that rounding moves by sqrt(EPS) and a little more
 _vandermonde = np.polynomial.legendre.legvander
 _N = np.arange(ORDER)
 _STEEPEST = 0.5 * _N * (_N + 1)  # |dP_n/du| at the ends
-# Independent noise of one size at the nodes has standard deviation sqrt((2n + 1)/16) in c_n; so much
-# has the derivative at the ends of the series up to n
+# Independent noise of one size at the nodes has standard deviation sqrt((2n + 1)/16) in c_n, and
+# this at the ends of the derivative of the series up to n.
 _NOISE_OF_SLOPE = np.sqrt(np.cumsum(_STEEPEST**2 * (2 * _N + 1) / ORDER))
 
 
@@ -80,14 +80,15 @@ def _derivatives(panels: Panels, eps: float) -> tuple[Array, Array, Array, Array
     noise = np.maximum(panels.noise, EPS * np.max(np.abs(value), axis=1))
     clear = np.abs(series) > 1.5 * noise[:, None]
     last = np.where(np.any(clear, axis=1), ORDER - 1 - np.argmax(clear[:, ::-1], axis=1), 0)
-    left_out = np.abs(series) * ((_N > last[:, None]) & (_N <= last[:, None] + 2)) @ _STEEPEST
+    beyond = _N - last[:, None]
+    left_out = np.abs(series) * ((beyond > 0) & (beyond <= 2)) @ _STEEPEST
     doubt = 4 / width * (_NOISE_OF_SLOPE[last] * noise + left_out)
     # where a panel is not resolved beside a cusp |x - b|^a, or only beside larger values, the mean
     # square of phi' is that of its mean slope times a^2 / (2a - 1)
     range_, size = np.ptp(value, axis=1), np.max(np.abs(value), axis=1)
     rough = ~panels.finished | (tail(series) > 1e-4 * range_ + 4 * eps * size)
     doubt = np.where(rough, np.maximum(panels.finished * doubt, 3 * range_ / width), doubt)
-    kept = np.where(_N <= last[:, None], series, 0.0)
+    kept = np.where(beyond <= 0, series, 0.0)
     return series, slope_series(kept, width), doubt, noise
 
 
