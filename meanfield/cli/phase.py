@@ -1,0 +1,133 @@
+"""`meanfield phase`: the phase diagram of an activation."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from meanfield.cli.arguments import add_activation, add_command, add_json, load
+from meanfield.cli.output import add_output, is_picture, new_figure, print_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from meanfield.activation import Activation
+    from meanfield.phase import PhaseDiagram
+
+_POINTS = 256
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = add_command(
+        commands,
+        "phase",
+        run,
+        "compute and draw the phase diagram of an activation",
+        example="meanfield phase crelu --tau 1.0 --m 1.5 -o crelu.png",
+    )
+    add_activation(parser)
+    for option, what in (("--weight-var", "weight"), ("--bias-var", "bias")):
+        parser.add_argument(
+            option,
+            type=float,
+            nargs="+",
+            metavar="V",
+            help=f"{what} variances: LOW HIGH, or LOW HIGH N for N of them (default: around the "
+            f"edge of chaos, {_POINTS})",
+        )
+    parser.add_argument(
+        "--q0",
+        type=float,
+        default=1.0,
+        metavar="Q",
+        help="variance of the first layer, where several are stable (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--axes",
+        choices=("variance", "std"),
+        default="variance",
+        help="units of the axes of the picture; ranges are variances always (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--colour",
+        default="depth_scale_c",
+        help="what is in colour: phase, depth_scale_c, depth_scale_q, chi1, correlation, q or "
+        "variance_slope (default: %(default)s)",
+    )
+    add_output(parser)
+    add_json(parser, "all numbers as one JSON object")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compute the diagram, print what is in it, and write it."""
+    from meanfield.phase import phase_diagram
+    from meanfield.plot.phase import COLOURS
+
+    if args.colour not in COLOURS:
+        args.parser.error(f"argument --colour: must be one of {', '.join(COLOURS)}")
+    weight_var = _grid(args.parser, "--weight-var", args.weight_var)
+    bias_var = _grid(args.parser, "--bias-var", args.bias_var)
+    activation = load(args.activation, args.parameters)
+    if weight_var is None or bias_var is None:
+        around = _around_the_edge(activation)
+        weight_var = around[0] if weight_var is None else weight_var
+        bias_var = around[1] if bias_var is None else bias_var
+    diagram = phase_diagram(activation, weight_var, bias_var, q0=args.q0)
+    if args.json:
+        print_json(diagram.to_dict())
+    else:
+        print(diagram)
+    units = {"variance": "variance", "std": "standard deviation"}[args.axes]
+    for path in args.output:
+        if is_picture(path):
+            _draw(path, diagram, args.colour, units)
+        else:
+            diagram.save(path)
+        if not args.json:
+            print(f"wrote {path}")
+
+
+def _grid(
+    parser: argparse.ArgumentParser, option: str, values: list[float] | None
+) -> "np.ndarray | None":
+    """`[LOW, HIGH]` or `[LOW, HIGH, N]` as evenly spaced variances."""
+    import numpy as np
+
+    if values is None:
+        return None
+    low, high, points = values if len(values) == 3 else (*values[:2], _POINTS)
+    good = len(values) in (2, 3) and points == int(points)
+    if not (good and (low < high and points > 1 or low == high and points == 1)):
+        parser.error(f"argument {option}: expected LOW HIGH or LOW HIGH N, with LOW < HIGH")
+    return np.linspace(low, high, int(points))
+
+
+def _around_the_edge(activation: "Activation") -> "tuple[np.ndarray, np.ndarray]":
+    """Grids with room on all sides of the critical point whose `q` is nearest to 1."""
+    import numpy as np
+
+    from meanfield.criticality import critical_line
+
+    line = critical_line(activation, np.geomspace(0.1, 10.0, 41))
+    if not np.any(line.valid):
+        raise ValueError(
+            f"{activation.name}: no edge of chaos at q from 0.1 to 10, around which the diagram "
+            "would be centred: give --weight-var LOW HIGH and --bias-var LOW HIGH"
+        )
+    nearest = np.argmin(np.where(line.valid, np.abs(np.log(line.q)), np.inf))
+    weight_var, bias_var = line.weight_var[nearest], line.bias_var[nearest]
+    return (
+        np.linspace(weight_var / 4, 2 * weight_var, _POINTS),
+        np.linspace(0.0, max(3 * bias_var, 0.1), _POINTS),
+    )
+
+
+def _draw(path: "Path", diagram: "PhaseDiagram", colour: str, units: str) -> None:
+    from meanfield import plot
+
+    with plot.style():
+        figure = new_figure(6.4, 4.8)
+        ax = plot.phase_diagram(diagram, figure.subplots(), colour=colour, units=units)
+        ax.set_title(f"phases of {diagram.activation.name}")
+        figure.savefig(path)
