@@ -40,12 +40,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--q0", type=float, metavar="Q", help="draw the way of the variance from this one"
     )
-    parser.add_argument(
-        "--scale",
-        choices=("linear", "log"),
-        default="linear",
-        help="axes of the variance map (default: %(default)s)",
-    )
+    parser.add_argument("--log", action="store_true", help="logarithmic axes of the variance map")
     add_output(parser)
     add_json(parser, "the fixed points as one JSON object")
 
@@ -64,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         for C in maps:
             print(f"correlations at q = {C.q:.6g}: {C.decay}")
     for path in args.output:
-        _write(path, points, maps, args.q0, args.scale)
+        _write(path, points, maps, args.q0, "log" if args.log else "linear")
         if not args.json:
             print(f"wrote {path}")
 

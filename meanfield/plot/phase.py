@@ -154,7 +154,7 @@ def _colour(ax: "Axes", x: Array, y: Array, values: Array, colour: str) -> None:
     name, logarithmic = COLOURS[colour]
     known = values[np.isfinite(values) & ((values > 0) | (not logarithmic))]
     low, high = np.percentile(known, (0.5, 99.5)) if len(known) else (1.0, 1.0)
-    if not low < high:
+    if high - low <= 1e-9 * abs(high):
         low, high = low - 0.1 * (abs(low) or 1.0), high + 0.1 * (abs(high) or 1.0)
     norm = (LogNorm if logarithmic and high > 10 * low else Normalize)(low, high)
     below, above = np.any(values < low), np.any(values > high)
@@ -214,7 +214,7 @@ def _edge(ax: "Axes", transform: Any, edge: "CriticalLine", line: dict[str, Any]
                                  (unstable, "--", "edge of chaos, unstable $q$")):  # fmt: skip
         if not np.any(where):
             continue
-        where = where | (edge.valid & (np.roll(where, 1)))
+        where[1:] |= where[:-1] & edge.valid[1:]  # up to where the other one begins
         marks = "o" if np.ptp(x[where]) + np.ptp(y[where]) < 1e-9 * np.max(x[where]) else ""
         ax.plot(np.where(where, x, np.nan), np.where(where, y, np.nan),
                 **merged(line, color="black", linestyle=dashes, label=label, marker=marks,

@@ -41,9 +41,11 @@ def variance_trajectory(
         >>> mf.plot.variance_trajectory(V.iterate(q0=1.0, depth=20)).get_xlabel()
         'depth (layers)'
     """
-    values = trajectory.variance
+    if scale not in ("linear", "log"):
+        raise ValueError(f"scale: must be 'linear' or 'log', got {scale!r}")
+    values = np.asarray(trajectory.variance, np.float64)
     with axes(ax, f"variance in {trajectory.network.activation.name}") as ax:
-        _draw(ax, values, scale, line)
+        _draw(ax, values, "linear", scale, line)
         ax.set(ylabel="variance $q$ of pre-activations")
     return ax
 
@@ -71,24 +73,22 @@ def correlation_trajectory(
         >>> mf.plot.correlation_trajectory(way, complement=True).get_ylabel()
         'difference $1 - c$ of two inputs'
     """
-    values = trajectory.one_minus if complement else trajectory.correlation
+    values = np.asarray(trajectory.one_minus if complement else trajectory.correlation, np.float64)
     with axes(ax, f"correlation in {trajectory.network.activation.name}") as ax:
-        _draw(ax, values, "log" if complement else "linear", line)
-        if complement:
-            ax.set(xscale="log", ylabel="difference $1 - c$ of two inputs")
-        else:
-            ax.set(ylabel="correlation $c$ of two inputs")
+        scale = "log" if complement else "linear"
+        _draw(ax, values, scale, scale, line)
+        ax.set(ylabel=f"{'difference $1 - c$' if complement else 'correlation $c$'} of two inputs")
     return ax
 
 
-def _draw(ax: "Axes", values: NDArray[np.float64], scale: str, line: dict[str, Any]) -> None:
+def _draw(
+    ax: "Axes", values: NDArray[np.float64], xscale: str, yscale: str, line: dict[str, Any]
+) -> None:
     """A line for each start; what is infinite, or zero where that has no logarithm, is left out."""
-    if scale not in ("linear", "log"):
-        raise ValueError(f"scale: must be 'linear' or 'log', got {scale!r}")
-    values = np.asarray(values, np.float64)
-    shown = np.isfinite(values) & ((values > 0) | (scale == "linear"))
-    columns = np.where(shown, values, np.nan).reshape(len(values), -1)
-    ax.plot(np.arange(len(values)), columns, **merged(line))
-    ax.set(xlabel="depth (layers)", yscale=scale)
+    layers, columns = np.arange(len(values)), values.reshape(len(values), -1)
+    shown = np.isfinite(columns) & ((columns > 0) | (yscale == "linear"))
+    first = int(xscale == "log")
+    ax.plot(layers[first:], np.where(shown, columns, np.nan)[first:], **merged(line))
+    ax.set(xlabel="depth (layers)", xscale=xscale, yscale=yscale)
     if ax.get_legend_handles_labels()[1]:
         ax.legend()
