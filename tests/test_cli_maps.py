@@ -1,26 +1,18 @@
 """`meanfield maps` and `meanfield phase`: numbers printed, numbers and pictures written."""
 
 import csv
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import meanfield as mf
 from meanfield.cli import main
+from test_cli import strict_json
 
 HEADS = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 CRELU = "crelu --tau 1.2815515655446004 --m 1.6106 --weight-var 10.195 --bias-var 0.6204"
 SMALL = "--weight-var 0.5 4 7 --bias-var 0 0.5 5"
-
-
-def strict_json(text: str) -> Any:
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 import meanfield as mf
 from meanfield import plot
+from pictures import forbid_side_effects, labelled
 
 TANH = mf.Network("tanh", weight_var=2.25, bias_var=0.0025)
 # sparsity 0.9 and V' = 0.9 at q = 1: stable at 1, unstable at 1.398, stable at 3.474
@@ -24,15 +23,11 @@ BISTABLE = mf.Network(CRELU, weight_var=10.195, bias_var=0.6204)
 
 
 @pytest.fixture
-def ax() -> Axes:
+def ax() -> Any:
     return Figure().subplots()
 
 
-def labelled(ax: Axes) -> dict[str, Line2D]:
-    return {str(line.get_label()): line for line in ax.lines}
-
-
-def markers(ax: Axes) -> dict[float, Line2D]:
+def markers(ax: Any) -> dict[float, Any]:
     """The fixed points drawn, by where they are."""
     lines = [line for line in ax.lines if line.get_linestyle() == "None"]
     for line in lines:
@@ -40,14 +35,14 @@ def markers(ax: Axes) -> dict[float, Line2D]:
     return {float(line.get_xdata()[0]): line for line in lines}
 
 
-def is_filled(line: Line2D) -> bool:
+def is_filled(line: Any) -> bool:
     return line.get_fillstyle() == "full" and line.get_markerfacecolor() == "black"
 
 
 # -- the variance map -----------------------------------------------------------------------------
 
 
-def test_the_curve_is_the_map(ax: Axes) -> None:
+def test_the_curve_is_the_map(ax: Any) -> None:
     V = mf.variance_map(TANH)
     assert plot.variance_map(V, ax) is ax
     lines = labelled(ax)
@@ -59,7 +54,7 @@ def test_the_curve_is_the_map(ax: Axes) -> None:
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])
-def test_all_fixed_points_are_marked(scale: str, ax: Axes) -> None:
+def test_all_fixed_points_are_marked(scale: str, ax: Any) -> None:
     points = mf.fixed_points(BISTABLE)
     assert len(points) == 3
     plot.variance_map(points, ax, scale=scale)
@@ -77,7 +72,7 @@ def test_a_map_or_its_fixed_points_give_the_same_picture() -> None:
         np.testing.assert_array_equal(a.get_xydata(), b.get_xydata())
 
 
-def test_zero_is_named_where_it_has_no_place(ax: Axes) -> None:
+def test_zero_is_named_where_it_has_no_place(ax: Any) -> None:
     points = mf.fixed_points(mf.Network("tanh", weight_var=2.25))
     assert points[0].q == 0
     plot.variance_map(points, ax, scale="log")
@@ -86,7 +81,7 @@ def test_zero_is_named_where_it_has_no_place(ax: Axes) -> None:
     assert 0 in markers(linear)
 
 
-def test_half_stable_points_are_filled_on_the_side_that_attracts(ax: Axes) -> None:
+def test_half_stable_points_are_filled_on_the_side_that_attracts(ax: Any) -> None:
     (half,) = [p for p in mf.critical_points("gelu") if p.universality_class == "half-stable"]
     points = mf.fixed_points(half.network)
     (point,) = [p for p in points if p.stability == "half-stable"]
@@ -96,14 +91,14 @@ def test_half_stable_points_are_filled_on_the_side_that_attracts(ax: Axes) -> No
     assert markers(ax)[point.q].get_fillstyle() == ("left" if below else "right")
 
 
-def test_a_continuum_is_marked(ax: Axes) -> None:
+def test_a_continuum_is_marked(ax: Any) -> None:
     plot.variance_map(mf.fixed_points(mf.Network("relu", weight_var=2.0)), ax)
     band = labelled(ax)["every $q$ is a fixed point"]
     np.testing.assert_array_equal(band.get_xdata(), band.get_ydata())
     np.testing.assert_array_equal(band.get_xdata(), ax.get_xlim())
 
 
-def test_the_ground_is_hatched_where_the_variance_explodes(ax: Axes) -> None:
+def test_the_ground_is_hatched_where_the_variance_explodes(ax: Any) -> None:
     points = mf.fixed_points(mf.Network("gelu", weight_var=2.3, bias_var=0.03))
     plot.variance_map(points, ax)
     (span,) = ax.patches
@@ -113,7 +108,7 @@ def test_the_ground_is_hatched_where_the_variance_explodes(ax: Axes) -> None:
     )
 
 
-def test_the_cobweb_is_the_trajectory(ax: Axes) -> None:
+def test_the_cobweb_is_the_trajectory(ax: Any) -> None:
     V = mf.variance_map(TANH)
     plot.variance_map(V, ax, q0=0.1, depth=7)
     x, y = labelled(ax)["from $q_0$ = 0.1"].get_xydata().T
@@ -124,7 +119,7 @@ def test_the_cobweb_is_the_trajectory(ax: Axes) -> None:
     np.testing.assert_array_equal(y[1::2], way[1:])
 
 
-def test_an_exploding_cobweb_leaves_the_picture(ax: Axes) -> None:
+def test_an_exploding_cobweb_leaves_the_picture(ax: Any) -> None:
     V = mf.variance_map(mf.Network("relu", weight_var=8.0, bias_var=0.1))
     plot.variance_map(V, ax, q0=0.5, depth=2000)
     assert np.isinf(V.iterate(0.5, 2000)[-1])
@@ -148,7 +143,7 @@ def test_any_range_can_be_drawn(q: np.ndarray, q0: float | None, scale: str) -> 
     np.testing.assert_allclose(ax.get_xlim(), (q[0], q[-1]))
 
 
-def test_scale_is_checked(ax: Axes) -> None:
+def test_scale_is_checked(ax: Any) -> None:
     with pytest.raises(ValueError, match="scale: must be 'linear' or 'log'"):
         plot.variance_map(mf.variance_map(TANH), ax, scale="symlog")
     with pytest.raises(ValueError, match="scale: must be 'linear' or 'log'"):
@@ -159,7 +154,7 @@ def test_scale_is_checked(ax: Axes) -> None:
 
 
 @pytest.mark.parametrize("network", [TANH, mf.Network("relu", weight_var=2.0)], ids=str)
-def test_the_correlation_map(network: mf.Network, ax: Axes) -> None:
+def test_the_correlation_map(network: mf.Network, ax: Any) -> None:
     C = mf.correlation_map(network)
     assert plot.correlation_map(C, ax) is ax
     lines = labelled(ax)
@@ -174,7 +169,7 @@ def test_the_correlation_map(network: mf.Network, ax: Axes) -> None:
     assert (y1 - y0) / (x1 - x0) == pytest.approx(float(C.slope(1.0)))
 
 
-def test_an_infinite_slope_is_upright(ax: Axes) -> None:
+def test_an_infinite_slope_is_upright(ax: Any) -> None:
     C = mf.correlation_map(mf.Network("sign", weight_var=1.0, bias_var=0.1))
     plot.correlation_map(C, ax)
     (tangent,) = (line for label, line in labelled(ax).items() if "slope at 1" in label)
@@ -182,7 +177,7 @@ def test_an_infinite_slope_is_upright(ax: Axes) -> None:
     assert np.diff(tangent.get_ydata()) > 0
 
 
-def test_a_part_of_the_correlations(ax: Axes) -> None:
+def test_a_part_of_the_correlations(ax: Any) -> None:
     c = np.linspace(0.5, 1.0, 11)
     plot.correlation_map(mf.correlation_map(TANH), ax, c=c)
     np.testing.assert_array_equal(labelled(ax)["$C(c)$"].get_xdata(), c)
@@ -191,7 +186,7 @@ def test_a_part_of_the_correlations(ax: Axes) -> None:
 # -- trajectories ---------------------------------------------------------------------------------
 
 
-def test_trajectories_share_axes(ax: Axes) -> None:
+def test_trajectories_share_axes(ax: Any) -> None:
     V = mf.variance_map(TANH)
     for q0 in (0.1, 2.0):
         plot.variance_trajectory(V.iterate(q0, 20), ax, label=f"{q0}")
@@ -204,14 +199,14 @@ def test_trajectories_share_axes(ax: Axes) -> None:
     assert (ax.get_xlabel(), ax.get_yscale()) == ("depth (layers)", "linear")
 
 
-def test_several_starts_are_several_lines(ax: Axes) -> None:
+def test_several_starts_are_several_lines(ax: Any) -> None:
     way = mf.variance_map(TANH).iterate(np.array([0.1, 1.0, 2.0]), 5)
     plot.variance_trajectory(way, ax, scale="log")
     np.testing.assert_array_equal([line.get_ydata() for line in ax.lines], np.asarray(way).T)
     assert ax.get_yscale() == "log"
 
 
-def test_correlations_and_their_complements(ax: Axes) -> None:
+def test_correlations_and_their_complements(ax: Any) -> None:
     way = mf.correlation_map(mf.Network("relu", weight_var=2.0)).iterate(0.3, 50)
     plot.correlation_trajectory(way, ax, label="relu")
     np.testing.assert_array_equal(labelled(ax)["relu"].get_ydata(), way.correlation)
@@ -259,7 +254,7 @@ DRAWINGS = {
 
 
 @pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
-def test_keywords_reach_the_line_under_any_name(draw: Any, ax: Axes) -> None:
+def test_keywords_reach_the_line_under_any_name(draw: Any, ax: Any) -> None:
     draw(ax, lw=5, c="red", ls=":", label="mine")
     line = labelled(ax)["mine"]
     assert (line.get_linewidth(), line.get_color(), line.get_linestyle()) == (5, "red", ":")
@@ -267,12 +262,9 @@ def test_keywords_reach_the_line_under_any_name(draw: Any, ax: Axes) -> None:
 
 @pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
 def test_axes_are_used_or_made_and_nothing_else_happens(
-    draw: Any, ax: Axes, monkeypatch: pytest.MonkeyPatch
+    draw: Any, ax: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import matplotlib.pyplot as plt
-
-    def forbidden(*args: Any, **kwargs: Any) -> None:
-        raise AssertionError("a plot of a result shows, saves and makes nothing")
 
     before = dict(mpl.rcParams)
     new = draw(None)
@@ -280,9 +272,7 @@ def test_axes_are_used_or_made_and_nothing_else_happens(
     assert new.xaxis.label.get_size() == 12
     assert {label.get_size() for label in new.get_xticklabels()} == {11}
     plt.close(new.figure)
-    for name in ("show", "figure", "savefig", "subplots"):
-        monkeypatch.setattr(plt, name, forbidden)
-    monkeypatch.setattr(Figure, "savefig", forbidden)
+    forbid_side_effects(monkeypatch)
     ax.set_title("mine")
     assert draw(ax) is ax
     assert ax.get_title() == "mine"

@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 import meanfield as mf
 from meanfield import plot
 from meanfield.criticality import CriticalLine
 from meanfield.network import Phase
 from meanfield.plot.phase import COLOURS
+from pictures import forbid_side_effects, labelled
 
 W, B = np.linspace(0.5, 4.0, 36), np.linspace(0.0, 0.5, 21)
 
@@ -68,6 +67,12 @@ def erf_diagram(weight_var: np.ndarray = W, bias_var: np.ndarray = B) -> Diagram
                    np.ones(w.shape, int), edge)  # fmt: skip
 
 
+def draw(diagram: Diagram, ax: Any = None, **options: Any) -> Any:
+    """The picture of a stand-in, on new axes if none are given."""
+    result: Any = diagram
+    return plot.phase_diagram(result, ax or Figure().subplots(), **options)
+
+
 def difficult(diagram: Diagram) -> Diagram:
     """With a corner in which the variance explodes, and a bistable one."""
     w, b = np.meshgrid(diagram.weight_var, diagram.bias_var)
@@ -85,24 +90,20 @@ def erf() -> Diagram:
 
 
 @pytest.fixture
-def ax() -> Axes:
+def ax() -> Any:
     return Figure().subplots()
 
 
-def labelled(ax: Axes) -> dict[str, Line2D]:
-    return {str(line.get_label()): line for line in ax.lines}
-
-
-def mesh_of(ax: Axes) -> QuadMesh:
+def mesh_of(ax: Any) -> Any:
     (mesh,) = (artist for artist in ax.collections if isinstance(artist, QuadMesh))
     return mesh
 
 
-def values_of(ax: Axes) -> np.ndarray:
+def values_of(ax: Any) -> np.ndarray:
     return np.ma.filled(np.ma.asarray(mesh_of(ax).get_array(), float), np.nan)
 
 
-def hatched(ax: Axes, label: str, diagram: Diagram) -> np.ndarray:
+def hatched(ax: Any, label: str, diagram: Diagram) -> np.ndarray:
     """The grid points that lie inside a hatched patch."""
     w, b = np.meshgrid(diagram.weight_var, diagram.bias_var)
     for patch in ax.patches:
@@ -116,16 +117,16 @@ def hatched(ax: Axes, label: str, diagram: Diagram) -> np.ndarray:
 # -- the edge of chaos ----------------------------------------------------------------------------
 
 
-def test_the_edge_is_the_curve_of_the_diagram(erf: Diagram, ax: Axes) -> None:
-    plot.phase_diagram(erf, ax)
+def test_the_edge_is_the_curve_of_the_diagram(erf: Diagram, ax: Any) -> None:
+    draw(erf, ax)
     edge = labelled(ax)["edge of chaos"]
     np.testing.assert_array_equal(edge.get_xdata(), erf.edge.weight_var)
     np.testing.assert_array_equal(edge.get_ydata(), erf.edge.bias_var)
 
 
-def test_the_unstable_part_of_the_edge_is_dashed(erf: Diagram, ax: Axes) -> None:
+def test_the_unstable_part_of_the_edge_is_dashed(erf: Diagram, ax: Any) -> None:
     slope = np.where(erf.edge.q > 1, 1.5, 0.5)
-    plot.phase_diagram(replace(erf, edge=erf.edge._replace(variance_slope=slope)), ax)
+    draw(replace(erf, edge=erf.edge._replace(variance_slope=slope)), ax)
     lines = labelled(ax)
     stable, unstable = lines["edge of chaos"], lines["edge of chaos, unstable $q$"]
     assert stable.get_linestyle() == "-"
@@ -135,16 +136,16 @@ def test_the_unstable_part_of_the_edge_is_dashed(erf: Diagram, ax: Axes) -> None
     assert np.all(together)
 
 
-def test_an_edge_without_extent_is_a_dot(erf: Diagram, ax: Axes) -> None:
+def test_an_edge_without_extent_is_a_dot(erf: Diagram, ax: Any) -> None:
     edge = mf.critical_line("relu", erf.edge.q)
-    plot.phase_diagram(replace(erf, edge=edge), ax)
+    draw(replace(erf, edge=edge), ax)
     assert labelled(ax)["edge of chaos"].get_marker() == "o"
 
 
-def test_invalid_parts_of_the_edge_are_not_drawn(erf: Diagram, ax: Axes) -> None:
+def test_invalid_parts_of_the_edge_are_not_drawn(erf: Diagram, ax: Any) -> None:
     edge = mf.critical_line("gaussian", np.geomspace(0.1, 10, 50))
     assert not np.all(edge.valid)
-    plot.phase_diagram(replace(erf, edge=edge), ax)
+    draw(replace(erf, edge=edge), ax)
     for line in ax.lines:
         assert not np.any(np.isfinite(line.get_ydata()) & ~edge.valid)
 
@@ -153,8 +154,8 @@ def test_invalid_parts_of_the_edge_are_not_drawn(erf: Diagram, ax: Axes) -> None
 
 
 @pytest.mark.parametrize("colour", COLOURS)
-def test_cells_hold_the_field(colour: str, erf: Diagram, ax: Axes) -> None:
-    plot.phase_diagram(erf, ax, colour=colour)
+def test_cells_hold_the_field(colour: str, erf: Diagram, ax: Any) -> None:
+    draw(erf, ax, colour=colour)
     expected, shown = getattr(erf, colour), values_of(ax)
     low, high = mesh_of(ax).get_clim()
     inside = (expected >= low) & (expected <= high)
@@ -167,28 +168,28 @@ def test_cells_hold_the_field(colour: str, erf: Diagram, ax: Axes) -> None:
     assert np.all((corners[:-1, 0, 1] <= B) & (corners[1:, 0, 1] > B))
 
 
-def test_an_explosion_has_no_value_and_is_hatched(erf: Diagram, ax: Axes) -> None:
+def test_an_explosion_has_no_value_and_is_hatched(erf: Diagram, ax: Any) -> None:
     diagram = difficult(erf)
-    plot.phase_diagram(diagram, ax, colour="q")
+    draw(diagram, ax, colour="q")
     gone = diagram.phase == Phase.EXPLODES
     np.testing.assert_array_equal(np.isnan(values_of(ax)), gone)
     np.testing.assert_array_equal(hatched(ax, "variance explodes", diagram), gone)
 
 
-def test_bistable_cells_are_hatched(erf: Diagram, ax: Axes) -> None:
+def test_bistable_cells_are_hatched(erf: Diagram, ax: Any) -> None:
     diagram = difficult(erf)
-    plot.phase_diagram(diagram, ax)
+    draw(diagram, ax)
     several = hatched(ax, "several stable $q$", diagram)
     np.testing.assert_array_equal(several, diagram.n_stable > 1)
 
 
-def test_no_hatching_where_there_is_nothing_to_mark(erf: Diagram, ax: Axes) -> None:
-    plot.phase_diagram(erf, ax)
+def test_no_hatching_where_there_is_nothing_to_mark(erf: Diagram, ax: Any) -> None:
+    draw(erf, ax)
     assert not ax.patches
 
 
-def test_phases_are_named_where_they_are(erf: Diagram, ax: Axes) -> None:
-    plot.phase_diagram(erf, ax)
+def test_phases_are_named_where_they_are(erf: Diagram, ax: Any) -> None:
+    draw(erf, ax)
     assert {text.get_text() for text in ax.texts} == {"ordered", "chaotic"}
     for text in ax.texts:
         w, b = text.get_position()
@@ -196,8 +197,8 @@ def test_phases_are_named_where_they_are(erf: Diagram, ax: Axes) -> None:
         assert str(Phase(erf.phase[i, j])) == text.get_text()
 
 
-def test_phases_differ_in_grey(erf: Diagram, ax: Axes) -> None:
-    plot.phase_diagram(difficult(erf), ax, colour="phase")
+def test_phases_differ_in_grey(erf: Diagram, ax: Any) -> None:
+    draw(difficult(erf), ax, colour="phase")
     mesh = mesh_of(ax)
     colours = mesh.cmap(mesh.norm([Phase.ORDERED, Phase.CHAOTIC, Phase.CRITICAL]))[:, :3]
     grey = np.sort(colours @ [0.299, 0.587, 0.114])
@@ -211,7 +212,7 @@ def test_hatching_covers_exactly_its_cells(where: np.ndarray) -> None:
     m, n = where.shape
     diagram = erf_diagram(np.linspace(1, 2, n), np.linspace(0.1, 0.5, m))
     diagram = replace(diagram, n_stable=1 + where)
-    ax = plot.phase_diagram(diagram, Figure().subplots())
+    ax = draw(diagram)
     np.testing.assert_array_equal(hatched(ax, "several stable $q$", diagram), where)
     if np.any(where):
         corners = mesh_of(ax).get_coordinates()
@@ -231,7 +232,7 @@ NUMBERS = st.floats(-1e3, 1e16) | st.floats(1e-16, 10) | st.sampled_from([0, np.
 )
 def test_any_values_can_be_drawn(values: np.ndarray, colour: str) -> None:
     diagram = replace(erf_diagram(W[:5], B[:4]), **{colour: values})
-    ax = plot.phase_diagram(diagram, Figure().subplots(), colour=colour)
+    ax = draw(diagram, colour=colour)
     low, high = mesh_of(ax).get_clim()
     assert low < high
     np.testing.assert_array_equal(np.isnan(values_of(ax)), np.isnan(values))
@@ -243,8 +244,8 @@ def test_any_values_can_be_drawn(values: np.ndarray, colour: str) -> None:
     [(W, B[:1]), (W[:1], B), (W[:1], B[3:4]), (1 + 1e-9 * W, 0.1 + 1e-9 * B)],
     ids=["one row", "one column", "one cell", "narrow"],
 )
-def test_small_grids_are_drawn(weight_var: np.ndarray, bias_var: np.ndarray, ax: Axes) -> None:
-    plot.phase_diagram(erf_diagram(weight_var, bias_var), ax)
+def test_small_grids_are_drawn(weight_var: np.ndarray, bias_var: np.ndarray, ax: Any) -> None:
+    draw(erf_diagram(weight_var, bias_var), ax)
     assert values_of(ax).shape == (len(bias_var), len(weight_var))
     assert np.all(np.diff(mesh_of(ax).get_coordinates()[0, :, 0]) > 0)
     assert np.all(np.diff(mesh_of(ax).get_coordinates()[:, 0, 1]) > 0)
@@ -254,7 +255,7 @@ def test_small_grids_are_drawn(weight_var: np.ndarray, bias_var: np.ndarray, ax:
 def test_the_order_of_the_grid_does_not_matter(erf: Diagram) -> None:
     fields = {name: getattr(erf, name)[::-1, ::-1] for name in (*COLOURS, "n_stable")}
     flipped = replace(erf, weight_var=W[::-1], bias_var=B[::-1], **fields)
-    one, other = (plot.phase_diagram(d, Figure().subplots()) for d in (erf, flipped))
+    one, other = (draw(d) for d in (erf, flipped))
     np.testing.assert_array_equal(values_of(one), values_of(other))
     np.testing.assert_array_equal(mesh_of(one).get_coordinates(), mesh_of(other).get_coordinates())
 
@@ -262,10 +263,10 @@ def test_the_order_of_the_grid_does_not_matter(erf: Diagram) -> None:
 # -- contours, units, arguments -------------------------------------------------------------------
 
 
-def test_contours_are_where_the_depth_scale_is(ax: Axes) -> None:
+def test_contours_are_where_the_depth_scale_is(ax: Any) -> None:
     """Linear interpolation in `ln slope = -1/xi` between the rows and columns of a fine grid."""
     diagram = erf_diagram(np.linspace(0.5, 4, 200), np.linspace(0.05, 0.5, 100))
-    plot.phase_diagram(diagram, ax, contours=[10, 5])
+    draw(diagram, ax, contours=[10, 5])
     contours = [artist for artist in ax.collections if hasattr(artist, "levels")]
     assert len(contours) == 1
     levels, paths = contours[0].levels, contours[0].get_paths()
@@ -280,10 +281,7 @@ def test_contours_are_where_the_depth_scale_is(ax: Axes) -> None:
 
 
 def test_standard_deviations_only_when_asked(erf: Diagram) -> None:
-    variance, deviation = (
-        plot.phase_diagram(erf, Figure().subplots(), units=units)
-        for units in ("variance", "standard deviation")
-    )
+    variance, deviation = (draw(erf, units=units) for units in ("variance", "standard deviation"))
     assert variance.get_xlabel() == "weight variance $\\sigma_w^2$"
     assert deviation.get_xlabel() == "weight standard deviation $\\sigma_w$"
     assert deviation.get_ylabel() == "bias standard deviation $\\sigma_b$"
@@ -293,8 +291,8 @@ def test_standard_deviations_only_when_asked(erf: Diagram) -> None:
     np.testing.assert_allclose(edges[1] ** 2, edges[0], rtol=1e-14)
 
 
-def test_keywords_reach_the_edge(erf: Diagram, ax: Axes) -> None:
-    plot.phase_diagram(erf, ax, lw=5, c="red", label="here")
+def test_keywords_reach_the_edge(erf: Diagram, ax: Any) -> None:
+    draw(erf, ax, lw=5, c="red", label="here")
     edge = labelled(ax)["here"]
     assert (edge.get_linewidth(), edge.get_color()) == (5, "red")
 
@@ -307,20 +305,20 @@ def test_keywords_reach_the_edge(erf: Diagram, ax: Axes) -> None:
         ({"contours": [0]}, "contours: must be depth scales"),
     ],
 )
-def test_wrong_arguments(options: dict, message: str, erf: Diagram, ax: Axes) -> None:
+def test_wrong_arguments(options: dict, message: str, erf: Diagram, ax: Any) -> None:
     with pytest.raises(ValueError, match=message):
-        plot.phase_diagram(erf, ax, **options)
+        draw(erf, ax, **options)
 
 
-def test_contours_need_two_rows(ax: Axes) -> None:
+def test_contours_need_two_rows(ax: Any) -> None:
     with pytest.raises(ValueError, match="at least 2 by 2"):
-        plot.phase_diagram(erf_diagram(bias_var=B[:1]), ax, contours=[6])
+        draw(erf_diagram(bias_var=B[:1]), ax, contours=[6])
 
 
 # -- several edges --------------------------------------------------------------------------------
 
 
-def test_edges_are_the_lines(ax: Axes) -> None:
+def test_edges_are_the_lines(ax: Any) -> None:
     lines = {name: mf.critical_line(name, np.geomspace(0.1, 10, 21)) for name in ("tanh", "erf")}
     assert plot.edges_of_chaos(lines, ax) is ax
     drawn = labelled(ax)
@@ -333,7 +331,7 @@ def test_edges_are_the_lines(ax: Axes) -> None:
     assert len(styles) == len({line.get_linestyle() for line in drawn.values()}) == 2
 
 
-def test_edges_of_activations(ax: Axes) -> None:
+def test_edges_of_activations(ax: Any) -> None:
     plot.edges_of_chaos(["tanh", np.sin, "relu"], ax, units="standard deviation")
     drawn = labelled(ax)
     point = mf.critical("tanh", q=1.0)
@@ -352,7 +350,8 @@ def test_new_axes_have_our_style_and_settings_stay(erf: Diagram) -> None:
     import matplotlib.pyplot as plt
 
     before = dict(mpl.rcParams)
-    ax = plot.phase_diagram(erf)
+    result: Any = erf
+    ax: Any = plot.phase_diagram(result)
     assert dict(mpl.rcParams) == before
     assert "erf" in ax.get_title()
     assert ax.xaxis.label.get_size() == 12
@@ -361,16 +360,9 @@ def test_new_axes_have_our_style_and_settings_stay(erf: Diagram) -> None:
 
 
 def test_axes_of_the_caller_are_used_and_keep_their_title(
-    erf: Diagram, ax: Axes, monkeypatch: pytest.MonkeyPatch
+    erf: Diagram, ax: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import matplotlib.pyplot as plt
-
-    def forbidden(*args: Any, **kwargs: Any) -> None:
-        raise AssertionError("a plot of a result shows, saves and makes nothing")
-
-    for name in ("show", "figure", "savefig", "subplots"):
-        monkeypatch.setattr(plt, name, forbidden)
-    monkeypatch.setattr(Figure, "savefig", forbidden)
+    forbid_side_effects(monkeypatch)
     ax.set_title("mine")
-    assert plot.phase_diagram(erf, ax) is ax
+    assert draw(erf, ax) is ax
     assert ax.get_title() == "mine"

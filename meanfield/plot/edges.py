@@ -52,25 +52,36 @@ def edges_of_chaos(
     """
     transform = UNITS[check_units(units)]
     with axes(ax, "edge of chaos") as ax:
-        near_one = []
+        near_one, texts = [], []
         for index, (name, edge) in enumerate(_by_name(lines).items()):
-            color, dashes = CYCLE[index % len(CYCLE)]  # from the eighth on, they repeat
+            color, dashes = CYCLE[index % len(CYCLE)]
             x, y = transform(edge.weight_var), transform(edge.bias_var)
             dots = _dots(edge)
             ax.plot(x, y, **merged(line, color=color, linestyle=dashes, label=name, marker="o",
                                    markersize=5, markevery=list(dots)))  # fmt: skip
-            for i, text in dots.items():
-                ax.annotate(text, (x[i], y[i]), xytext=(4, 4), textcoords="offset points",
-                            fontsize="x-small", color=color)  # fmt: skip
+            texts += [(x[i], y[i], text, color) for i, text in dots.items()]
             if np.any(edge.valid):
                 i = np.nanargmin(np.where(edge.valid, np.abs(np.log(edge.q)), np.nan))
                 near_one.append((x[i], y[i]))
         # Where q is small an edge may run off to astronomic weights: show what is around q = 1.
         right, top = np.max(near_one, axis=0) if near_one else (1.0, 1.0)
-        ax.set(xlim=(0, 2 * right), ylim=(0, 3 * top or 1.0))
+        right, top = 2 * right, 3 * top or 1.0
+        ax.set(xlim=(0, right), ylim=(0, top))
+        _write(ax, texts, right, top)
         name_axes(ax, units)
         ax.legend(title="dots: $q$")
     return ax
+
+
+def _write(ax: "Axes", texts: list[tuple], right: float, top: float) -> None:
+    """The numbers at the dots, but for those that would lie on one already there."""
+    taken = np.empty((0, 2))
+    for x, y, text, color in reversed(texts):  # near the origin they crowd: large q first
+        place = np.array([x / right, y / top])
+        if not np.any(np.all(np.abs(taken - place) < [0.08, 0.05], axis=1)):
+            taken = np.vstack([taken, place])
+            ax.annotate(text, (x, y), xytext=(4, 4), textcoords="offset points",
+                        fontsize="x-small", color=color)  # fmt: skip
 
 
 def _by_name(lines: Any) -> "dict[str, CriticalLine]":

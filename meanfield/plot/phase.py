@@ -226,7 +226,8 @@ def _name(ax: "Axes", x: Array, y: Array, where: NDArray[np.bool_], name: str) -
     from scipy.ndimage import distance_transform_edt
 
     m, n = where.shape
-    room = distance_transform_edt(np.pad(where, 1), sampling=(2 / m, 1 / n))[1:-1, 1:-1]
+    room = np.asarray(distance_transform_edt(np.pad(where, 1), sampling=(2 / m, 1 / n)))
+    room = room[1:-1, 1:-1]
     i, j = np.unravel_index(np.argmax(room), room.shape)
     if room[i, j] > 0.1:
         ax.text((x[j] + x[j + 1]) / 2, (y[i] + y[i + 1]) / 2, name, ha="center", va="center",
