@@ -177,6 +177,14 @@ def test_an_infinite_slope_is_upright(ax: Any) -> None:
     assert np.diff(tangent.get_ydata()) > 0
 
 
+def test_two_variances_have_a_curve_only(ax: Any) -> None:
+    C = mf.correlation_map(TANH, q=(0.5, 2.0))
+    plot.correlation_map(C, ax)
+    lines = labelled(ax)
+    assert set(lines) == {"$c$ unchanged", "$C(c)$"}
+    np.testing.assert_array_equal(lines["$C(c)$"].get_ydata(), C(lines["$C(c)$"].get_xdata()))
+
+
 def test_a_part_of_the_correlations(ax: Any) -> None:
     c = np.linspace(0.5, 1.0, 11)
     plot.correlation_map(mf.correlation_map(TANH), ax, c=c)

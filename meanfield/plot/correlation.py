@@ -20,6 +20,8 @@ def correlation_map(
 ) -> "Axes":
     r"""Draw `C(c)` against the diagonal, its slope at 1, and the correlation `c*` it leads to.
 
+    Of inputs with different variances only the curve: they never become one.
+
     Args:
         C: a `CorrelationMap`.
         ax: axes to draw on; new ones if not given.
@@ -39,18 +41,22 @@ def correlation_map(
     """
     # Dense at the ends, where a kink of the activation bends the map most.
     c = np.cos(np.linspace(np.pi, 0.0, 257)) if c is None else np.asarray(c, np.float64)
-    end, slope = float(C(1.0)), float(C.slope(1.0))
     with axes(ax, f"correlation map of {C.network.activation.name}") as ax:
         ax.plot(c, c, color=GREY, linewidth=1, zorder=1.5, label="$c$ unchanged")
         ax.plot(c, C(c), **merged(line, color=BLUE, label="$C(c)$", zorder=2))
-        reach = 0.35 / max(1.0, slope)  # a short piece of the tangent; upright where it is infinite
-        ax.plot([1.0 - reach, 1.0], [end - min(slope * reach, 0.35), end], color=VERMILION,
-                linestyle="--", linewidth=1.5, zorder=2.5,
-                label=rf"slope at 1: $\chi_1$ = {slope:.4g}")  # fmt: skip
-        star = C.fixed_point()
-        if c.min() <= star.correlation <= c.max():
-            ax.plot([star.correlation], [star.correlation], "o", color="black", clip_on=False,
-                    zorder=3, label=f"$c^*$ = {star.correlation:.4g}")  # fmt: skip
+        if not isinstance(C.q, tuple):
+            _tangent(ax, float(C(1.0)), float(C.slope(1.0)))
+            star = float(C.fixed_point())
+            if c.min() <= star <= c.max():
+                ax.plot([star], [star], "o", color="black", clip_on=False, zorder=3,
+                        label=f"$c^*$ = {star:.4g}")  # fmt: skip
         ax.set(xlabel="correlation $c$ of two inputs", ylabel="correlation $C(c)$ a layer later")
         ax.legend(loc="upper left")
     return ax
+
+
+def _tangent(ax: "Axes", end: float, slope: float) -> None:
+    """A short piece of the tangent at 1; upright where the slope is infinite."""
+    run, rise = 0.35 / max(1.0, slope), min(0.35 * slope, 0.35)
+    ax.plot([1.0 - run, 1.0], [end - rise, end], color=VERMILION, linestyle="--", linewidth=1.5,
+            zorder=2.5, label=rf"slope at 1: $\chi_1$ = {slope:.4g}")  # fmt: skip
