@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         UnresolvedError,
     )
     from meanfield.initializers import bias_initializer, initializer
+    from meanfield.maps.variance import VarianceMap, VarianceTrajectory, variance_map
     from meanfield.network import FixedPoint, Network
     from meanfield.search import critical_points
 
@@ -46,11 +47,14 @@ _MODULE_OF = {
     "NoCriticalPointError": "errors",
     "NotElementwiseError": "errors",
     "UnresolvedError": "errors",
+    "VarianceMap": "maps.variance",
+    "VarianceTrajectory": "maps.variance",
     "bias_initializer": "initializers",
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
     "initializer": "initializers",
+    "variance_map": "maps.variance",
 }
 
 __all__ = [
@@ -61,11 +65,14 @@ __all__ = [
     "NoCriticalPointError",
     "NotElementwiseError",
     "UnresolvedError",
+    "VarianceMap",
+    "VarianceTrajectory",
     "bias_initializer",
     "critical",
     "critical_line",
     "critical_points",
     "initializer",
+    "variance_map",
 ]
 
 
