@@ -187,7 +187,7 @@ def test_two_variances_have_a_curve_only(ax: Any) -> None:
 
 def test_a_part_of_the_correlations(ax: Any) -> None:
     c = np.linspace(0.5, 1.0, 11)
-    plot.correlation_map(mf.correlation_map(TANH), ax, c=c)
+    plot.correlation_map(mf.correlation_map(TANH), ax, correlation=c)
     np.testing.assert_array_equal(labelled(ax)["$C(c)$"].get_xdata(), c)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from meanfield.phase import PhaseDiagram
 
 _POINTS = 256
+_BAND = 1 << 20  # points computed at once: about half a second
 
 
 def add_to(commands: Any) -> None:
@@ -61,7 +62,6 @@ def add_to(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compute the diagram, print what is in it, and write it."""
-    from meanfield.phase import phase_diagram
     from meanfield.plot.phase import COLOURS
 
     if args.colour not in COLOURS:
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
         around = _around_the_edge(activation)
         weight_var = around[0] if weight_var is None else weight_var
         bias_var = around[1] if bias_var is None else bias_var
-    diagram = phase_diagram(activation, weight_var, bias_var, q0=args.q0)
+    diagram = _computed(activation, weight_var, bias_var, args.q0)
     if args.json:
         print_json(diagram.to_dict())
     else:
@@ -121,6 +121,32 @@ def _around_the_edge(activation: "Activation") -> "tuple[np.ndarray, np.ndarray]
         np.linspace(weight_var / 4, 2 * weight_var, _POINTS),
         np.linspace(0.0, max(3 * bias_var, 0.1), _POINTS),
     )
+
+
+def _computed(
+    activation: "Activation", weight_var: "np.ndarray", bias_var: "np.ndarray", q0: float
+) -> "PhaseDiagram":
+    """The diagram, a large one in bands of rows with a progress bar where a person looks on."""
+    from dataclasses import fields, replace
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from meanfield.phase import phase_diagram
+
+    bands = np.array_split(bias_var, -(-len(bias_var) * len(weight_var) // _BAND))
+    parts = [
+        phase_diagram(activation, weight_var, band, q0=q0)
+        for band in tqdm(bands, desc=activation.name, unit="band", disable=None, delay=1.0)
+    ]
+    shape = parts[0].q.shape
+    grids = (field.name for field in fields(parts[0]))
+    whole = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in grids
+        if np.shape(getattr(parts[0], name)) == shape
+    }
+    return replace(parts[0], **whole, bias_var=bias_var) if len(parts) > 1 else parts[0]
 
 
 def _draw(path: "Path", diagram: "PhaseDiagram", colour: str, units: str) -> None:

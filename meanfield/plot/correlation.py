@@ -16,7 +16,11 @@ __all__ = ["correlation_map"]
 
 
 def correlation_map(
-    C: "CorrelationMap", ax: "Axes | None" = None, *, c: ArrayLike | None = None, **line: Any
+    C: "CorrelationMap",
+    ax: "Axes | None" = None,
+    *,
+    correlation: ArrayLike | None = None,
+    **line: Any,
 ) -> "Axes":
     r"""Draw `C(c)` against the diagonal, its slope at 1, and the correlation `c*` it leads to.
 
@@ -25,7 +29,7 @@ def correlation_map(
     Args:
         C: a `CorrelationMap`.
         ax: axes to draw on; new ones if not given.
-        c: correlations at which to draw the map, shape (n,); all of [-1, 1] if not given.
+        correlation: where to draw the map, shape (n,); on all of [-1, 1] if not given.
         **line: keywords of the line `C(c)`, as for `Axes.plot`.
 
     Returns:
@@ -40,7 +44,7 @@ def correlation_map(
         'correlation $C(c)$ a layer later'
     """
     # Dense at the ends, where a kink of the activation bends the map most.
-    c = np.cos(np.linspace(np.pi, 0.0, 257)) if c is None else np.asarray(c, np.float64)
+    c = np.cos(np.linspace(np.pi, 0.0, 257)) if correlation is None else np.asarray(correlation)
     with axes(ax, f"correlation map of {C.network.activation.name}") as ax:
         ax.plot(c, c, color=GREY, linewidth=1, zorder=1.5, label="$c$ unchanged")
         ax.plot(c, C(c), **merged(line, color=BLUE, label="$C(c)$", zorder=2))
