@@ -32,7 +32,9 @@ if TYPE_CHECKING:
         NotElementwiseError,
         UnresolvedError,
     )
+    from meanfield.hermite import hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
+    from meanfield.maps.correlation import correlation_map
     from meanfield.maps.variance import VarianceMap, VarianceTrajectory, variance_map
     from meanfield.network import FixedPoint, Network
     from meanfield.search import critical_points
@@ -50,9 +52,11 @@ _MODULE_OF = {
     "VarianceMap": "maps.variance",
     "VarianceTrajectory": "maps.variance",
     "bias_initializer": "initializers",
+    "correlation_map": "maps.correlation",
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
+    "hermite_coefficients": "hermite",
     "initializer": "initializers",
     "variance_map": "maps.variance",
 }
@@ -68,9 +72,11 @@ __all__ = [
     "VarianceMap",
     "VarianceTrajectory",
     "bias_initializer",
+    "correlation_map",
     "critical",
     "critical_line",
     "critical_points",
+    "hermite_coefficients",
     "initializer",
     "variance_map",
 ]

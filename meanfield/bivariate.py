@@ -1,0 +1,245 @@
+r"""Covariances `E[phi(u) phi(v)]` of Gaussian pairs, to the last digit at every correlation.
+
+In units of their standard deviations let `u`, `v` have correlation `c = 1 - g`, and rotate:
+`u = x + y`, `v = x - y` with independent `x ~ N(0, 1 - g/2)` and `y ~ N(0, g/2)`. Half the mean
+square difference,
+
+    D(g) = E[(f(u) - f(v))^2] / 2 = E[f^2] - E[f(u) f(v)] = E_y[F(y)] / 2,
+
+with the structure function `F` of `meanfield.structure`, is a sum of squares: it keeps its
+*relative* precision as `g -> 0`, where the difference of the two expectations loses every digit.
+`F` is smooth between the `y = |b_i - b_j| / 2` of the kinks `b` of `f`, and does not depend on `g`
+but through the variance of `x`: sampled once, it serves every correlation as a matrix product.
+Negative correlations are the positive ones of `f(u)` and `f(-v)`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import gamma, pi, sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.polynomial import Polynomial, chebyshev, legendre
+from numpy.typing import NDArray
+
+from meanfield.activation import Activation
+from meanfield.errors import UnresolvedError
+from meanfield.gaussian import MOMENTS
+from meanfield.legendre import ORDER, WEIGHTS, nodes
+from meanfield.precision import EPS
+from meanfield.sides import LEAST_SIGMAS, Side, side_of
+from meanfield.structure import RESOLVED, StructurePanels, legendre_series, resolved_structure
+
+__all__ = ["Covariance", "Difference", "Values", "difference"]
+
+Array = NDArray[np.float64]
+
+_OCTAVES = 10  # of the innermost panel in y that are weighed one by one
+_NEAR = 2.0**-6  # standard deviation of y, beside that panel, below which its polynomial is
+_CHUNK = 2048
+_ROUNDING = 100 * EPS  # of exponents up to 36, of sums over hundreds of nodes, twice
+_UNKNOWN = 0.05  # relative error of a moment that is no number to compute with
+
+# exp(-x^2 / 2t) is analytic in log t in the strip |Im log t| < pi/2: 20 Chebyshev nodes on the
+# octave of the variance t of x leave 9.2^-20 = 5e-20. Where phi grows like exp(3x) it takes more.
+_ORDERS = (20, 40, 80)
+
+
+@lru_cache(maxsize=8)
+def _chebyshev(order: int) -> tuple[Array, Array, Array]:
+    """Variances of `x`; the matrices from values there to a series, and on to its derivative."""
+    points = np.cos(np.pi * (np.arange(order) + 0.5) / order)
+    to_series = chebyshev.chebvander(points, order - 1) * (2 / order)
+    to_series[:, 0] *= 0.5
+    slope = np.zeros((order, order))
+    slope[:-1] = chebyshev.chebder(np.eye(order))
+    return np.exp2(0.5 * (points - 1)), np.array(to_series, np.float64), slope
+
+
+# from the Legendre series on [0, 1] to powers, row by row
+_TO_POWERS = np.zeros((ORDER, ORDER))
+for _n in range(ORDER):
+    _basis = legendre.Legendre.basis(_n, domain=[0, 1])
+    _TO_POWERS[_n, : _n + 1] = _basis.convert(kind=Polynomial).coef
+
+
+class Values(NamedTuple):
+    """A function of `g` with its derivative and a bound of its absolute error."""
+
+    value: Array
+    slope: Array
+    error: Array
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`D(g)` of two sides, for `g` in [0, 1]."""
+
+    y: Array
+    dy: Array
+    table: Array  # of F at y: Chebyshev coefficients in the log of the variance of x
+    doubt: Array  # of F at y
+    near: Array  # the same for F = y^power sum_k near[k] y^k at small y, shape (16, order)
+    near_doubt: float
+    power: int
+    width: float  # of the panel next to y = 0
+
+    def __call__(self, g: Array) -> Values:
+        """`D`, its derivative and a bound of its error at `g`, shape (n,)."""
+        chunks = [self._at(g[i : i + _CHUNK]) for i in range(0, len(g), _CHUNK)]
+        return Values(*(np.concatenate(parts) for parts in zip(*chunks, strict=True)))
+
+    def _at(self, g: Array) -> Values:
+        t = 1 - 0.5 * g  # the variance of x
+        order = self.table.shape[1]
+        powers = chebyshev.chebvander(2 * np.log2(t) + 1, order - 1)
+        rates = powers @ _chebyshev(order)[2] * (-1 / (np.log(2.0) * t))[:, None]
+        near = np.sqrt(0.5 * g) <= _NEAR * self.width
+        result = Values(*np.empty((3, len(g))))
+        for which, part in ((near, self._near), (~near, self._far)):
+            if np.any(which):
+                for whole, values in zip(
+                    result, part(g[which], powers[which], rates[which]), strict=True
+                ):
+                    whole[which] = values
+        return result
+
+    def _far(self, g: Array, powers: Any, rates: Any) -> Values:
+        size = 0.5 * g[:, None]  # the variance of y
+        u2 = self.y**2 / size
+        weight = np.exp(-0.5 * u2) / np.sqrt(2 * np.pi * size) * self.dy
+        sums, moved = weight @ self.table, (weight * (u2 - 1) / (4 * size)) @ self.table
+        value = np.sum(sums * powers, axis=1)
+        slope = np.sum(sums * rates + moved * powers, axis=1)
+        return Values(value, slope, weight @ self.doubt + _ROUNDING * value)
+
+    def _near(self, g: Array, powers: Any, rates: Any) -> Values:
+        # half of a Gaussian integral of y^k: moment[k] s^k, whose rate in g is k s^(k - 2) / 4
+        s = np.sqrt(0.5 * g)[:, None]
+        k = self.power + np.arange(ORDER)
+        terms = _HALF_MOMENTS[k] * s**k
+        series = powers @ self.near.T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = _HALF_MOMENTS[k] * k / 4 * s ** (k - 2.0) * series
+        moved[(series == 0) | (np.zeros_like(s) + k == 0)] = 0.0
+        value = np.sum(terms * series, axis=1)
+        slope = np.sum(terms * (rates @ self.near.T) + moved, axis=1)
+        return Values(value, slope, self.near_doubt * terms[:, 0] + _ROUNDING * value)
+
+
+# E[|z|^k] / 2
+_HALF_MOMENTS = np.array(
+    [0.5 * 2 ** (k / 2) * gamma((k + 1) / 2) / sqrt(pi) for k in range(ORDER + 3)]
+)
+
+
+def difference(f: Side, g: Side) -> Difference:
+    """Sample the structure function of a pair; `f is g` where both have one variance."""
+    power = f.power if f is g else 0
+    for order in _ORDERS:
+        t, to_series, _ = _chebyshev(order)
+        panels = resolved_structure(f, g, power, t)
+        series = panels.F @ to_series
+        last = np.max(np.abs(series[..., -2:]), axis=-1)
+        weight = np.exp(-(panels.y**2))
+        if np.max(last * weight) <= RESOLVED * np.max(np.abs(series[..., 0]) * weight):
+            return _assembled(f, g, power, panels, to_series)
+    raise UnresolvedError(
+        f"{f.activation.name}: E[phi(u) phi(v)] cannot be computed at q = {f.scale**2:.6g}: phi "
+        "grows too fast; ask for a smaller q"
+    )
+
+
+def _assembled(
+    f: Side, g: Side, power: int, panels: StructurePanels, to_series: Array
+) -> Difference:
+    """The table, with the innermost panel replaced by octaves of it."""
+    width = float(panels.right[0])
+    innermost = legendre_series(panels.F[:1] / panels.y[:1, :, None] ** power)[0]
+    ends = width * np.append(0.0, 2.0 ** np.arange(-_OCTAVES, 1.0))
+    y = nodes(ends[:-1], ends[1:])
+    inner = legendre.legvander(2 * y / width - 1, ORDER - 1) @ innermost
+    inner = inner * y[:, :, None] ** power
+    y = np.concatenate([y, panels.y[1:]])
+    widths = np.append(np.diff(ends), (panels.right - panels.left)[1:])
+    doubts = np.append(np.full(len(ends) - 1, panels.doubt[0]), panels.doubt[1:])
+    near = _TO_POWERS.T @ innermost @ to_series / width ** np.arange(ORDER)[:, None]
+    if power == 0 and not (f.power == g.power == 1):
+        near[1] = 0.0  # F is even, and smooth to first order unless both sides jump at y = 0
+    return Difference(
+        y=y.ravel(),
+        dy=(0.5 * widths[:, None] * WEIGHTS).ravel(),
+        table=np.concatenate([inner, panels.F[1:]]).reshape(y.size, -1) @ to_series,
+        doubt=(doubts[:, None] * y**power).ravel(),
+        near=near,
+        near_doubt=float(panels.doubt[0]),
+        power=power,
+        width=width,
+    )
+
+
+class Covariance:
+    """`E[phi(u) phi(v)]` of Gaussian `u`, `v` with variances `q`, at any correlation.
+
+    Args:
+        activation: the activation.
+        q: the variance of both, or those of `u` and of `v`.
+        derivative: take `phi'` for `phi`.
+    """
+
+    def __init__(
+        self, activation: Activation, q: float | tuple[float, float], derivative: bool = False
+    ) -> None:
+        pair = q if isinstance(q, tuple) else (q, q)
+        moments = activation.moments(np.array(pair))
+        column = MOMENTS.index("dphi2" if derivative else "phi2")
+        self.activation, self.q, self.derivative = activation, pair, derivative
+        self.moments = moments.value[:, column], moments.error[:, column]
+        if not np.all(self.moments[1] <= _UNKNOWN * self.moments[0]):
+            name = "E[phi'^2]" if derivative else "E[phi^2]"
+            raise UnresolvedError(activation.why_not(max(pair), name))
+
+    @property
+    def second_moment(self) -> float:
+        """`(E[phi(u)^2] + E[phi(v)^2]) / 2`."""
+        return float(np.mean(self.moments[0]))
+
+    @property
+    def second_moment_error(self) -> float:
+        """A bound of its absolute error."""
+        return float(np.mean(self.moments[1]))
+
+    def difference(self, g: Array) -> Values:
+        """`(E[phi(u)^2] + E[phi(v)^2]) / 2 - E[phi(u) phi(v)]` at `c = 1 - g`, `g` in [0, 2]."""
+        result = Values(*np.empty((3, len(g))))
+        for which, sign, h, half in (
+            (g <= 1, 1.0, g, "_alike"), (g > 1, -1.0, 2 - g, "_opposite"),
+        ):  # fmt: skip
+            if np.any(which):
+                value, slope, error = getattr(self, half)(h[which])
+                result.value[which], result.error[which] = value, error
+                result.slope[which] = sign * slope
+        return result
+
+    @cached_property
+    def _alike(self) -> Difference:
+        return difference(*self._sides(mirrored=False))
+
+    @cached_property
+    def _opposite(self) -> Difference:
+        return difference(*self._sides(mirrored=True))
+
+    def _sides(self, mirrored: bool) -> tuple[Side, Side]:
+        """Both sides, reaching equally far: `v` goes where `u` goes, however small `phi(v)`."""
+
+        def sides(least: float) -> list[Side]:
+            return [
+                side_of(self.activation, q, mirror, self.derivative, least)
+                for q, mirror in zip(self.q, (False, mirrored), strict=True)
+            ]
+
+        if self.q[0] == self.q[1] and not mirrored:
+            f = side_of(self.activation, self.q[0], derivative=self.derivative)
+            return f, f
+        f, g = sides(max(side.reach for side in sides(LEAST_SIGMAS)))
+        return f, g
