@@ -80,6 +80,7 @@ def difficult(diagram: Diagram) -> Diagram:
     fields = {name: np.where(gone, np.nan, getattr(diagram, name)) for name in COLOURS}
     fields["q"] = np.where(gone, np.inf, diagram.q)
     fields["phase"] = np.where(gone, Phase.EXPLODES, diagram.phase)
+    fields["phase"][-1, 0] = Phase.UNRESOLVED
     fields["n_stable"] = np.where((w < 1.5) & (b > 0.2), 2, 1)
     return replace(diagram, **fields)
 
@@ -174,6 +175,8 @@ def test_an_explosion_has_no_value_and_is_hatched(erf: Diagram, ax: Any) -> None
     gone = diagram.phase == Phase.EXPLODES
     np.testing.assert_array_equal(np.isnan(values_of(ax)), gone)
     np.testing.assert_array_equal(hatched(ax, "variance explodes", diagram), gone)
+    unknown = hatched(ax, "not resolved", diagram)
+    np.testing.assert_array_equal(unknown, diagram.phase == Phase.UNRESOLVED)
 
 
 def test_bistable_cells_are_hatched(erf: Diagram, ax: Any) -> None:

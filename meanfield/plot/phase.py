@@ -30,12 +30,8 @@ COLOURS = {
 }
 
 # Light to dark, so that the phases differ in grey too; each is also named in the picture.
-_PHASES = {
-    Phase.ORDERED: "#BFE3F5",
-    Phase.CRITICAL: "#000000",
-    Phase.CHAOTIC: "#E08A3C",
-    Phase.EXPLODES: "#F4F4F4",
-}
+_PHASES = {Phase.ORDERED: "#BFE3F5", Phase.CRITICAL: "#000000", Phase.CHAOTIC: "#E08A3C"}
+_NOTHING = "#F4F4F4"  # no value: hatched, and the legend says why
 
 UNITS = {"variance": lambda variance: variance, "standard deviation": np.sqrt}
 
@@ -94,11 +90,9 @@ def phase_diagram(
     phase = field("phase")
     explodes = phase == Phase.EXPLODES
     with axes(ax, f"phases of {diagram.activation.name}") as ax:
-        values = field(colour).astype(np.float64)
-        _colour(
-            ax, x, y, values if colour == "phase" else np.where(explodes, np.nan, values), colour
-        )
+        _colour(ax, x, y, np.where(explodes, np.nan, field(colour)), colour)
         _hatch(ax, x, y, explodes, "...", "variance explodes")
+        _hatch(ax, x, y, phase == Phase.UNRESOLVED, "xxx", "not resolved")
         _hatch(ax, x, y, field("n_stable") > 1, "///", "several stable $q$")
         levels = np.sort(1 / _depths(contours, phase.shape))
         if len(levels):
@@ -144,12 +138,12 @@ def _colour(ax: "Axes", x: Array, y: Array, values: Array, colour: str) -> None:
     from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, Normalize
 
     if colour == "phase":
-        cmap = ListedColormap([_PHASES[member] for member in Phase])
-        norm = BoundaryNorm(np.arange(len(Phase) + 1) - 0.5, len(Phase))
+        cmap = ListedColormap(list(_PHASES.values())).with_extremes(under=_NOTHING, bad=_NOTHING)
+        norm = BoundaryNorm(np.arange(len(_PHASES) + 1) - 0.5, len(_PHASES))
         ax.pcolormesh(x, y, values, cmap=cmap, norm=norm, rasterized=True)
-        for member in Phase:
-            if np.any(values == member) and member != Phase.EXPLODES:  # which the hatching names
-                ax.plot([], [], "s", color=_PHASES[member], markeredgecolor="0.35", label=member)
+        for member, color in _PHASES.items():
+            if np.any(values == member):
+                ax.plot([], [], "s", color=color, markeredgecolor="0.35", label=str(member))
         return
     name, logarithmic = COLOURS[colour]
     known = values[np.isfinite(values) & ((values > 0) | (not logarithmic))]
@@ -159,7 +153,7 @@ def _colour(ax: "Axes", x: Array, y: Array, values: Array, colour: str) -> None:
     norm = (LogNorm if logarithmic and high > 10 * low else Normalize)(low, high)
     below, above = np.any(values < low), np.any(values > high)
     extend = ("neither", "min", "max", "both")[below + 2 * above]
-    cmap = colormaps["viridis"].with_extremes(bad=_PHASES[Phase.EXPLODES])
+    cmap = colormaps["viridis"].with_extremes(bad=_NOTHING)
     shown = np.clip(values, low, high)
     mesh = ax.pcolormesh(x, y, shown, cmap=cmap, norm=norm, rasterized=True)
     ax.figure.colorbar(mesh, ax=ax, label=name, extend=extend)
