@@ -1,6 +1,5 @@
 """Maps and trajectories as pictures: what is drawn is what the result holds."""
 
-import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 import meanfield as mf
 from meanfield import plot
 from pictures import forbid_side_effects, labelled
+from test_cli import python
 
 TANH = mf.Network("tanh", weight_var=2.25, bias_var=0.0025)
 # sparsity 0.9 and V' = 0.9 at q = 1: stable at 1, unstable at 1.398, stable at 3.474
@@ -295,6 +295,8 @@ def test_results_plot_themselves() -> None:
         assert ax.lines
 
 
-def test_plots_load_on_first_use() -> None:
-    assert mf.plot is sys.modules["meanfield.plot"]
-    assert "plot" in dir(mf)
+def test_plots_load_on_first_use_and_matplotlib_later() -> None:
+    code = "import sys, meanfield as mf; print('plot' in dir(mf), 'meanfield.plot' in sys.modules)"
+    code += "; print(mf.plot is sys.modules['meanfield.plot'], 'matplotlib' in sys.modules)"
+    result = python("-c", code)
+    assert result.stdout.split() == ["True", "False", "True", "False"], result.stderr
