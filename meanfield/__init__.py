@@ -32,9 +32,10 @@ if TYPE_CHECKING:
         NotElementwiseError,
         UnresolvedError,
     )
-    from meanfield.hermite import hermite_coefficients
+    from meanfield.hermite import HermiteCoefficients, hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
-    from meanfield.maps.correlation import correlation_map
+    from meanfield.maps.correlation import CorrelationFixedPoint, CorrelationMap, correlation_map
+    from meanfield.maps.trajectory import CorrelationTrajectory
     from meanfield.maps.variance import VarianceMap, VarianceTrajectory, variance_map
     from meanfield.network import FixedPoint, Network
     from meanfield.search import critical_points
@@ -43,7 +44,11 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "Activation": "activation",
+    "CorrelationFixedPoint": "maps.correlation",
+    "CorrelationMap": "maps.correlation",
+    "CorrelationTrajectory": "maps.trajectory",
     "FixedPoint": "network",
+    "HermiteCoefficients": "hermite",
     "MeanFieldError": "errors",
     "Network": "network",
     "NoCriticalPointError": "errors",
@@ -63,7 +68,11 @@ _MODULE_OF = {
 
 __all__ = [
     "Activation",
+    "CorrelationFixedPoint",
+    "CorrelationMap",
+    "CorrelationTrajectory",
     "FixedPoint",
+    "HermiteCoefficients",
     "MeanFieldError",
     "Network",
     "NoCriticalPointError",

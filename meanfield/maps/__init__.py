@@ -1,1 +1,1 @@
-"""The maps by which one layer takes variances and correlations to the next."""
+"""What one layer does to the variance of one input and to the correlation of two."""

@@ -128,7 +128,7 @@ class _Family:
         tables = [self._directly(float(2 ** (octave + 0.5 + 0.5 * u))) for u in _Q_POINTS]
         weights = _TO_Q_SERIES @ chebyshev.chebvander(2 * (np.log2(q) - octave) - 1, _NODES - 1)
         return _Table(
-            sum(w * t.coefficients for w, t in zip(weights.tolist(), tables, strict=True)),
+            np.einsum("k,k...", weights, np.stack([t.coefficients for t in tables])),
             _Q_LEBESGUE * max(t.error for t in tables),
         )
 
