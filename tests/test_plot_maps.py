@@ -104,7 +104,7 @@ def test_the_ground_is_hatched_where_the_variance_explodes(ax: Any) -> None:
     (span,) = ax.patches
     assert span.get_hatch()
     assert span.get_extents().x0 == pytest.approx(
-        ax.transData.transform((points.explodes_above, 0))[0]
+        ax.transData.transform((points.explodes[-1][0], 0))[0]
     )
 
 

@@ -70,9 +70,10 @@ def variance_map(
             ends = np.clip(points.continuum, low, high)
             ax.plot(ends, ends, color=BLUE, alpha=0.3, linewidth=8, solid_capstyle="butt",
                     zorder=1.6, label="every $q$ is a fixed point")  # fmt: skip
-        if points.explodes_above < high:
-            ax.axvspan(max(points.explodes_above, low), high, facecolor="none", edgecolor="0.75",
-                       hatch="...", linewidth=0, zorder=0.5, label="explodes")  # fmt: skip
+        for start, end in points.explodes:
+            if start < high and end > low:
+                ax.axvspan(max(start, low), min(end, high), facecolor="none", edgecolor="0.75",
+                           hatch="...", linewidth=0, zorder=0.5, label="explodes")  # fmt: skip
         ax.plot(q, V(q), **merged(line, color=BLUE, label="$V(q)$", zorder=2))
         if q0 is not None:
             _cobweb(ax, np.asarray(V.iterate(q0, depth), np.float64), high)
@@ -98,8 +99,6 @@ def variances_in_view(
 ) -> NDArray[np.float64]:
     """Variances around all fixed points and `q0`, as `variance_map` takes them; shape (401,)."""
     places = [point.q for point in points] + [points.network.bias_var, q0 or 0.0]
-    if 0 < points.explodes_above < np.inf:
-        places.append(points.explodes_above)
     seen = [q for q in places if 0 < q < np.inf] or [1.0]
     if scale == "log":
         return np.geomspace(min(seen) / 10, max(seen) * 10, 401)
