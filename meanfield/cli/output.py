@@ -54,7 +54,7 @@ def save_numbers(path: Path, numbers: dict[str, Any], table: list[dict[str, Any]
     """`numbers` as .json, or as .npz where they are arrays; `table`, row by row, as .csv."""
     suffix = path.suffix.lower()
     if suffix == ".json":
-        path.write_text(_json(numbers) + "\n", encoding="utf-8")
+        write_json(path, numbers)
     elif suffix == ".csv":
         import csv
 
@@ -66,6 +66,11 @@ def save_numbers(path: Path, numbers: dict[str, Any], table: list[dict[str, Any]
         import numpy as np
 
         np.savez_compressed(path, **numbers)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as strict JSON."""
+    path.write_text(_json(value) + "\n", encoding="utf-8")
 
 
 def print_json(value: Any) -> None:

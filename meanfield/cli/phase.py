@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from meanfield.cli.arguments import add_activation, add_command, add_json, load
-from meanfield.cli.output import add_output, is_picture, new_figure, print_json
+from meanfield.cli.output import add_output, is_picture, new_figure, print_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +82,8 @@ def run(args: argparse.Namespace) -> None:
     for path in args.output:
         if is_picture(path):
             _draw(path, diagram, args.colour, units)
+        elif path.suffix == ".json":
+            write_json(path, diagram.to_dict())
         else:
             diagram.save(path)
         if not args.json:

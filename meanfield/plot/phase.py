@@ -11,7 +11,6 @@ from meanfield.plot.style import axes, merged, outlined
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from meanfield.criticality import CriticalLine
     from meanfield.phase import PhaseDiagram
 
 __all__ = ["COLOURS", "UNITS", "check_units", "name_axes", "phase_diagram"]
@@ -49,7 +48,8 @@ def phase_diagram(
 
     The edge is the root-found one of the diagram, not a contour of its cells. Hatching marks
     where the variance explodes, and where several variances are stable (which one is reached
-    depends on the input; shown is the branch from the diagram's `q0`).
+    depends on the input; shown is the branch reached from the diagram's `q0`). The edge is dashed
+    where it belongs to another branch, or to an unstable variance that no depth arrives at.
 
     Args:
         diagram: a `PhaseDiagram`.
@@ -80,27 +80,21 @@ def phase_diagram(
     if colour not in COLOURS:
         raise ValueError(f"colour: must be one of {', '.join(COLOURS)}; got {colour!r}")
     transform = UNITS[check_units(units)]
-    rows, columns = np.argsort(diagram.bias_var), np.argsort(diagram.weight_var)
-    weight_var, bias_var = diagram.weight_var[columns], diagram.bias_var[rows]
-    x, y = transform(_borders(weight_var)), transform(_borders(bias_var))
-
-    def field(name: str) -> NDArray[Any]:
-        return np.asarray(getattr(diagram, name))[np.ix_(rows, columns)]
-
-    phase = field("phase")
-    explodes = phase == Phase.EXPLODES
+    x, y = transform(_borders(diagram.weight_var)), transform(_borders(diagram.bias_var))
+    explodes = diagram.phase == Phase.EXPLODES
     with axes(ax, f"phases of {diagram.activation.name}") as ax:
-        _colour(ax, x, y, np.where(explodes, np.nan, field(colour)), colour)
+        _colour(ax, x, y, np.where(explodes, np.nan, getattr(diagram, colour)), colour)
         _hatch(ax, x, y, explodes, "...", "variance explodes")
-        _hatch(ax, x, y, phase == Phase.UNRESOLVED, "xxx", "not resolved")
-        _hatch(ax, x, y, field("n_stable") > 1, "///", "several stable $q$")
-        levels = np.sort(1 / _depths(contours, phase.shape))
-        if len(levels):
-            _contour(ax, transform(weight_var), transform(bias_var), field("depth_scale_c"), levels)
-        _edge(ax, transform, diagram.edge, line)
+        _hatch(ax, x, y, diagram.phase == Phase.UNRESOLVED, "xxx", "not resolved")
+        _hatch(ax, x, y, diagram.n_stable > 1, "///", "several stable $q$")
+        depths = _depths(contours, diagram.phase.shape)
+        if len(depths):
+            centres = transform(diagram.weight_var), transform(diagram.bias_var)
+            _contour(ax, *centres, diagram.depth_scale_c, np.sort(1 / depths))
+        _edge(ax, transform, diagram, line)
         covered = len(ax.legend(loc="upper left").get_texts()) * len(y) // 9  # rows, by the legend
         for member in (Phase.ORDERED, Phase.CHAOTIC):
-            region = phase == member
+            region = diagram.phase == member
             region[len(region) - covered :, : len(x) // 2] = False
             _name(ax, x, y, region, str(member))
         ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
@@ -199,13 +193,13 @@ def _contour(ax: "Axes", x: Array, y: Array, depth_scale: Array, levels: Array) 
         text.set(path_effects=outlined())
 
 
-def _edge(ax: "Axes", transform: Any, edge: "CriticalLine", line: dict[str, Any]) -> None:
-    """The edge of chaos; dashed where its variance is unstable, so that no depth arrives there."""
+def _edge(ax: "Axes", transform: Any, diagram: "PhaseDiagram", line: dict[str, Any]) -> None:
+    """The edge of chaos; dashed where it is that of variances not reached from `q0`."""
+    edge, reached = diagram.edge, diagram.edge_reached
     x, y = transform(edge.weight_var), transform(edge.bias_var)
-    unstable = edge.valid & (np.abs(edge.variance_slope) > 1)
     rim = outlined()
-    for where, dashes, label in ((edge.valid & ~unstable, "-", "edge of chaos"),
-                                 (unstable, "--", "edge of chaos, unstable $q$")):  # fmt: skip
+    for where, dashes, label in ((edge.valid & reached, "-", "edge of chaos"),
+                                 (edge.valid & ~reached, "--", "edge, not reached")):  # fmt: skip
         if not np.any(where):
             continue
         where[1:] |= where[:-1] & edge.valid[1:]  # up to where the other one begins
