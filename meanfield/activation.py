@@ -153,6 +153,11 @@ class Activation:
             self._columns[reach] = columns_of(sample(self.box, reach, self._given_kinks))
         return self._columns[reach]
 
+    @property
+    def sampled(self) -> tuple[Columns, ...]:
+        """All samples taken so far."""
+        return tuple(self._columns.values())
+
     def moments(self, q: Array, derivatives: bool = False) -> Moments:
         """Gaussian moments at the variances `q`, shape (n,); see `meanfield.gaussian`.
 
