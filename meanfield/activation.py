@@ -120,6 +120,16 @@ class Activation:
         return open_box(self.function)
 
     @property
+    def sampled(self) -> Box:
+        """The function, opened, where it depends on no tracer."""
+        if isinstance(self.box, TracedFunction):
+            raise TypeError(
+                f"{self.name}: it depends on a value that a JAX transformation is tracing, so it "
+                "cannot be sampled; take this outside the transformation"
+            )
+        return self.box
+
+    @property
     def is_traced(self) -> bool:
         """Whether it depends on values that a JAX transformation has not fixed yet."""
         return isinstance(self.box, TracedFunction)
@@ -144,13 +154,8 @@ class Activation:
 
     def columns(self, reach: float) -> Columns:
         """Samples on `[-reach, reach]`, arranged for moments; taken once and remembered."""
-        if isinstance(self.box, TracedFunction):
-            raise TypeError(
-                f"{self.name}: it depends on a value that a JAX transformation is tracing, so it "
-                "cannot be sampled; take this outside the transformation"
-            )
         if reach not in self._columns:
-            self._columns[reach] = columns_of(sample(self.box, reach, self._given_kinks))
+            self._columns[reach] = columns_of(sample(self.sampled, reach, self._given_kinks))
         return self._columns[reach]
 
     @property

@@ -8,6 +8,7 @@ functions of one number (called number by number).
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import jax
@@ -25,6 +26,7 @@ __all__ = ["BLOCK", "Box", "Sampled", "TracedFunction", "open_box", "trace"]
 Array = NDArray[np.float64]
 
 BLOCK = 1024  # inputs per call of a compiled function, so that each function compiles once
+_MANY = 16  # blocks in one call, where only values are wanted
 
 
 class Sampled(NamedTuple):
@@ -42,6 +44,10 @@ class Box(Protocol):
 
     def __call__(self, x: Array) -> Sampled:
         """Sample it at inputs of shape (n,), n at least 1."""
+        ...
+
+    def values(self, x: Array) -> Array:
+        """Values alone, at many inputs; shape (n,)."""
         ...
 
 
@@ -113,6 +119,7 @@ def _mixes(jaxpr) -> bool:
 
 class _JaxBox:
     def __init__(self, function: TracedFunction) -> None:
+        self._function = function
         self.eps = _eps(*_dtypes(function.closed.jaxpr))
 
         def branches(x):
@@ -138,18 +145,31 @@ class _JaxBox:
         if constant_arrays or not primitives(function.closed.jaxpr) <= ELEMENTWISE:
             _check_elementwise(lambda x: self(x).value)
 
-    def __call__(self, x: Array) -> Sampled:
-        blocks = -(-len(x) // BLOCK)
-        padded = np.full(blocks * BLOCK, x[-1])  # the padding must be a valid input too
-        padded[: len(x)] = x
+    @cached_property
+    def _values(self) -> Callable:
+        with double(), jax.disable_jit(False):
+            shape = jax.ShapeDtypeStruct((_MANY, BLOCK), jnp.float64)
+            return jax.jit(jax.vmap(self._function.value)).lower(shape).compile()
+
+    def values(self, x: Array) -> Array:
+        blocks = _padded(x, _MANY * BLOCK).reshape(-1, _MANY, BLOCK)
         with concrete():
-            parts = [self._probe(block) for block in padded.reshape(blocks, BLOCK)]
+            return np.concatenate([np.ravel(self._values(b)) for b in blocks])[: len(x)]
+
+    def __call__(self, x: Array) -> Sampled:
+        with concrete():
+            parts = [self._probe(block) for block in _padded(x, BLOCK).reshape(-1, BLOCK)]
             rows = [
                 np.concatenate([np.asarray(p) for p in row]) for row in zip(*parts, strict=True)
             ]
         value, *rest = (row[: len(x)] for row in rows)
         slope, branches = (rest[0], rest[1:]) if self._has_slope else (None, rest)
         return Sampled(value, slope, np.array(branches).reshape(-1, len(x)))
+
+
+def _padded(x: Array, block: int) -> Array:
+    """Whole blocks of inputs; the padding must be a valid input too."""
+    return np.concatenate([x, np.full(-len(x) % block, x[-1])])
 
 
 class _CalledBox:
@@ -171,6 +191,9 @@ class _CalledBox:
         with np.errstate(all="ignore"):
             value = np.asarray(self._call(x.copy()), np.float64)
         return Sampled(value, None, np.zeros((0, len(x))))
+
+    def values(self, x: Array) -> Array:
+        return self(x).value
 
 
 def _seen_eps(call: Callable[[Array], np.ndarray]) -> float:
