@@ -159,9 +159,9 @@ class Activation:
         return self._columns[reach]
 
     @property
-    def sampled(self) -> tuple[Columns, ...]:
-        """All samples taken so far."""
-        return tuple(self._columns.values())
+    def most_samples(self) -> int:
+        """How many samples the largest range took so far."""
+        return max((len(columns.samples.x) for columns in self._columns.values()), default=0)
 
     def moments(self, q: Array, derivatives: bool = False) -> Moments:
         """Gaussian moments at the variances `q`, shape (n,); see `meanfield.gaussian`.

@@ -154,7 +154,7 @@ def _upwards(activation: Activation) -> Iterator[_Cells]:
             step, wary = _STEP, True
             continue
         yield cells
-        samples = max(len(columns.samples.x) for columns in activation.sampled)
+        samples = activation.most_samples
         if not whole or samples > _AFFORDABLE:
             return
         here += len(edges) - 1
