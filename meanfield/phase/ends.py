@@ -76,7 +76,8 @@ def settle_below(
         for value, doubt in ((slope, zero.slope_error), (chi1, zero.gradient_error))
     )
     fill(points, below, known,
-         q=b, error=np.zeros_like(b), chi1=chi1, variance_slope=slope,
+         q=b, error=np.zeros_like(b), chi1=chi1,
+         chi1_error=w * zero.gradient_error, variance_slope=slope,
          depth_scale_q=depth_scale(slope), depth_scale_c=depth_scale(chi1),
          phase=1 + np.sign(chi1 - 1))  # fmt: skip
 
@@ -96,8 +97,8 @@ def settle_above(
     explodes = grows & (w * value + b >= HIGHEST * (1 - 1e-6))
     nan = np.full_like(w, np.nan)
     fill(points, above, explodes,
-         q=nan + np.inf, error=nan, chi1=nan, variance_slope=nan, depth_scale_q=nan,
-         depth_scale_c=nan, phase=np.full_like(w, Phase.EXPLODES))  # fmt: skip
+         q=nan + np.inf, error=nan, chi1=nan, chi1_error=nan, variance_slope=nan,
+         depth_scale_q=nan, depth_scale_c=nan, phase=np.full_like(w, Phase.EXPLODES))  # fmt: skip
     points.q[above] = np.where(explodes, np.inf, np.nan)
 
 

@@ -16,7 +16,7 @@ from meanfield.network import Phase
 from meanfield.phase.tables import FINE, Table
 from meanfield.precision import EPS, concrete
 
-__all__ = ["Points", "in_blocks", "judged", "on_device", "solve"]
+__all__ = ["Points", "in_blocks", "on_device", "solve"]
 
 Array = NDArray[np.float64]
 
@@ -31,6 +31,7 @@ class Points(NamedTuple):
     q: Array
     error: Array
     chi1: Array
+    chi1_error: Array
     variance_slope: Array
     depth_scale_q: Array
     depth_scale_c: Array
@@ -107,15 +108,11 @@ def _solve(w, b, cell, low, high, fine, powers, error):
     slope_doubt = w * error[1, cell] + jnp.abs(bend) * moved + 2 * EPS * jnp.abs(slope)
     slope = jnp.where(jnp.abs(slope - 1) <= slope_doubt, 1.0, slope)
     slope = jnp.where(jnp.abs(slope) <= slope_doubt, 0.0, slope)
-    chi1, phase = judged(gradient, w * error[2, cell] + jnp.abs(gradient_slope) * moved)
-    return q, moved / q, chi1, slope, depth_scale(slope), depth_scale(chi1), phase
+    gradient_doubt = w * error[2, cell] + jnp.abs(gradient_slope) * moved + 2 * EPS * gradient
+    chi1 = jnp.where(jnp.abs(gradient - 1) <= gradient_doubt, 1.0, jnp.maximum(gradient, 0.0))
+    phase = (1 + jnp.sign(chi1 - 1)).astype(jnp.int8)
+    return q, moved / q, chi1, gradient_doubt, slope, depth_scale(slope), depth_scale(chi1), phase
 
-
-def judged(chi1, doubt):
-    """`chi1`, exactly 1 where it is within its error, and the phase."""
-    doubt = doubt + 2 * EPS * chi1
-    chi1 = jnp.where(jnp.abs(chi1 - 1) <= doubt, 1.0, jnp.maximum(chi1, 0.0))
-    return chi1, (1 + jnp.sign(chi1 - 1)).astype(jnp.int8)
 
 
 _ALTERNATING = (-1.0) ** np.arange(8)
@@ -127,7 +124,7 @@ def solve(
     """The fixed points that lie in these cells between `low` and `high`; all of shape (n,)."""
     points = Points(*in_blocks(_solve, (weight_var, bias_var, cell, low, high), *on_device(table)))
     if table.infinite_slope:
-        points.chi1[:] = np.inf
+        points.chi1[:], points.chi1_error[:] = np.inf, 0.0
         points.depth_scale_c[:] = np.nan
         points.phase[:] = Phase.CHAOTIC
     return points
