@@ -32,7 +32,8 @@ if TYPE_CHECKING:
         UnresolvedError,
     )
     from meanfield.initializers import bias_initializer, initializer
-    from meanfield.network import FixedPoint, Network
+    from meanfield.network import FixedPoint, Network, Phase
+    from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
 
 __version__ = "0.1.0"
@@ -44,12 +45,15 @@ _MODULE_OF = {
     "Network": "network",
     "NoCriticalPointError": "errors",
     "NotElementwiseError": "errors",
+    "Phase": "network",
+    "PhaseDiagram": "phase",
     "UnresolvedError": "errors",
     "bias_initializer": "initializers",
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
     "initializer": "initializers",
+    "phase_diagram": "phase",
 }
 
 __all__ = [
@@ -59,12 +63,15 @@ __all__ = [
     "Network",
     "NoCriticalPointError",
     "NotElementwiseError",
+    "Phase",
+    "PhaseDiagram",
     "UnresolvedError",
     "bias_initializer",
     "critical",
     "critical_line",
     "critical_points",
     "initializer",
+    "phase_diagram",
 ]
 
 

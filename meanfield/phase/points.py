@@ -60,7 +60,8 @@ def _horner(c, u):
 def depth_scale(slope):
     """`-1 / ln |slope|`: inf at 1, nan above."""
     size = jnp.abs(slope)
-    return jnp.where(size > 1, jnp.nan, -1 / jnp.log(size))
+    scale = jnp.where(size > 1, jnp.nan, -1 / jnp.log(size))
+    return jnp.where(size == 1, jnp.inf, scale)
 
 
 @jax.jit
