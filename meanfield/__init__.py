@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from meanfield.maps.correlation import CorrelationFixedPoint, CorrelationMap, correlation_map
     from meanfield.maps.trajectory import CorrelationTrajectory
     from meanfield.maps.variance import VarianceMap, VarianceTrajectory, variance_map
-    from meanfield.network import FixedPoint, Network
+    from meanfield.network import FixedPoint, Network, Phase
+    from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
 
 __version__ = "0.1.0"
@@ -53,6 +54,8 @@ _MODULE_OF = {
     "Network": "network",
     "NoCriticalPointError": "errors",
     "NotElementwiseError": "errors",
+    "Phase": "network",
+    "PhaseDiagram": "phase",
     "UnresolvedError": "errors",
     "VarianceMap": "maps.variance",
     "VarianceTrajectory": "maps.variance",
@@ -63,6 +66,7 @@ _MODULE_OF = {
     "critical_points": "search",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
+    "phase_diagram": "phase",
     "variance_map": "maps.variance",
 }
 
@@ -77,6 +81,8 @@ __all__ = [
     "Network",
     "NoCriticalPointError",
     "NotElementwiseError",
+    "Phase",
+    "PhaseDiagram",
     "UnresolvedError",
     "VarianceMap",
     "VarianceTrajectory",
@@ -87,6 +93,7 @@ __all__ = [
     "critical_points",
     "hermite_coefficients",
     "initializer",
+    "phase_diagram",
     "variance_map",
 ]
 
