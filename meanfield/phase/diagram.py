@@ -25,6 +25,9 @@ __all__ = ["PhaseDiagram", "phase_diagram"]
 
 Array = NDArray[np.float64]
 
+_PAIRS = 64  # points of the edge on one small grid, of which the diagonal is wanted
+_SAME = 1e-4  # relative distance of two variances that are one: a tangent point is known to 1e-7
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PhaseDiagram:
@@ -87,13 +90,14 @@ class PhaseDiagram:
         """Which points of `edge` are reached from `q0`: there it is the border of the phases."""
         edge = self.edge
         reached = np.zeros(len(edge.q), bool)
-        (here,) = np.nonzero(edge.valid)
-        if len(here):
-            order = np.argsort(edge.bias_var[here])
-            weight_var, bias_var = edge.weight_var[here], edge.bias_var[here][order]
-            points, _ = follow(table_of(self.activation), weight_var, bias_var, self.q0)
-            q = points.q[order, np.arange(len(here))]
-            reached[here[order]] = np.abs(q / edge.q[here][order] - 1) < 1e-4
+        (valid,) = np.nonzero(edge.valid)
+        for start in range(0, len(valid), _PAIRS):
+            here = valid[start : start + _PAIRS]
+            here = here[np.argsort(edge.bias_var[here])]
+            points, _ = follow(
+                table_of(self.activation), edge.weight_var[here], edge.bias_var[here], self.q0
+            )
+            reached[here] = np.abs(np.diagonal(points.q) / edge.q[here] - 1) < _SAME
         return reached
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from meanfield.activation import Activation
 from meanfield.criticality import CriticalLine, critical_line
 from meanfield.phase.tables import Table
+from meanfield.precision import EPS
 
 __all__ = ["edge_in_window"]
 
@@ -29,8 +30,11 @@ def edge_in_window(
 
     def at(t: Array) -> Array:
         q = np.clip(np.exp(t), table.low, table.high)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.stack([1 / table(q, 2), q - table(q) / table(q, 2)])
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            w = 1 / table(q, 2)
+            b = q - w * table(q)
+            doubt = w * (table.error_at(q) + (q - b) * table.error_at(q, 2)) + 4 * EPS * q
+        return np.stack([w, np.where(np.abs(b) <= doubt, 0.0, b)])
 
     def inside(t: Array) -> NDArray[np.bool_]:
         return np.all((at(t) >= low) & (at(t) <= high), axis=0)
