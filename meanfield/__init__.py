@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         NotElementwiseError,
         UnresolvedError,
     )
+    from meanfield.fixedpoints import FixedPoints, Verdict, fixed_points
     from meanfield.hermite import HermiteCoefficients, hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
     from meanfield.maps.correlation import CorrelationFixedPoint, CorrelationMap, correlation_map
@@ -49,6 +50,7 @@ _MODULE_OF = {
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.trajectory",
     "FixedPoint": "network",
+    "FixedPoints": "fixedpoints",
     "HermiteCoefficients": "hermite",
     "MeanFieldError": "errors",
     "Network": "network",
@@ -59,11 +61,13 @@ _MODULE_OF = {
     "UnresolvedError": "errors",
     "VarianceMap": "maps.variance",
     "VarianceTrajectory": "maps.variance",
+    "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
     "correlation_map": "maps.correlation",
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
+    "fixed_points": "fixedpoints",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
     "phase_diagram": "phase",
@@ -76,6 +80,7 @@ __all__ = [
     "CorrelationMap",
     "CorrelationTrajectory",
     "FixedPoint",
+    "FixedPoints",
     "HermiteCoefficients",
     "MeanFieldError",
     "Network",
@@ -86,11 +91,13 @@ __all__ = [
     "UnresolvedError",
     "VarianceMap",
     "VarianceTrajectory",
+    "Verdict",
     "bias_initializer",
     "correlation_map",
     "critical",
     "critical_line",
     "critical_points",
+    "fixed_points",
     "hermite_coefficients",
     "initializer",
     "phase_diagram",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.activation import Activation
+from meanfield.activation import LEAST_REACH, Activation
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.maps.powers import FARTHEST, NEAREST, Powers, far_out, near_zero
@@ -23,14 +23,14 @@ __all__ = ["NODES", "SecondMoment", "Table", "near_zero_of", "second_moment", "t
 Array = NDArray[np.float64]
 
 NODES = 16
-_PHI2 = MOMENTS.index("phi2")
 _POINTS = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
 _TO_COEFFICIENTS = np.polynomial.chebyshev.chebvander(_POINTS, NODES - 1).T * (2 / NODES)
 _TO_COEFFICIENTS[0] *= 0.5
 _LEBESGUE = 2.8  # how much interpolation in 16 Chebyshev nodes can amplify errors at them
 _RESOLVED = 1e-14  # the last coefficients beside the largest
 _FINEST = 64  # pieces of a binade
-_IRRELEVANT = 1e-60  # a moment this small beside q needs no digits
+_IRRELEVANT = 1e60  # a moment so many times larger or smaller than q needs no digits
+_STEEP = 6.0  # by so many powers of e a moment may change on a cell that is resolved
 _LOWEST = -900  # 1e-271: the coefficients of 2^-1000 would be subnormal
 _NEAREST = round(np.log2(NEAREST))
 _VAGUE = 1e-3  # an exponent known no better tells nothing
@@ -41,7 +41,7 @@ _DEAR = 1 << 14  # samples from which on more are taken only if somebody needs t
 
 
 class SecondMoment(NamedTuple):
-    """`E[phi^2]` and its derivatives in `q`, each with a bound of its error; shape (n,)."""
+    """`E[f^2]` and its derivatives in `q`, each with a bound of its error; shape (n,)."""
 
     value: Array
     error: Array
@@ -56,25 +56,28 @@ _far_out_of = lru_cache(maxsize=16)(far_out)
 
 
 @np.errstate(all="ignore")
-def second_moment(activation: Activation, q: Array) -> SecondMoment:
-    """`E[phi^2]` at variances `q >= 0`, shape (n,); limits from above at 0.
+def second_moment(activation: Activation, q: Array, name: str = "phi2") -> SecondMoment:
+    """`E[phi^2]`, or `E[phi'^2]` by the name `"dphi2"`, at variances `q >= 0` of shape (n,).
 
-    What overflows is `inf`; what cannot be computed is NaN with error `inf`.
+    Limits from above at 0. What overflows is `inf`; what cannot be computed is NaN with error
+    `inf`.
     """
+    column = MOMENTS.index(name)
     result = np.full((6, len(q)), np.nan)
     result[1::2] = np.inf
     middle = (q >= NEAREST) & (q <= FARTHEST)
     if np.any(middle):
         m = activation.moments(q[middle], derivatives=True)
         parts = (m.value, m.error, m.first, m.first_error, m.second, m.second_error)
-        result[:, middle] = [part[:, _PHI2] for part in parts if part is not None]
-    for where, powers in (((q > 0) & (q < NEAREST), None), (q > FARTHEST, _far_out_of)):
-        if np.any(where):
-            law = near_zero_of(activation)[0] if powers is None else powers(activation)
-            result[:, where] = [part for k in range(3) for part in law.derivative(q[where], k)]
-    if np.any(q == 0):
-        law = near_zero_of(activation)[0]
-        result[:, q == 0] = np.array(_at_zero(law))[:, None]
+        result[:, middle] = [part[:, column] for part in parts if part is not None]
+    if not np.all(middle):
+        near = near_zero_of(activation)[0 if name == "phi2" else 1]
+        for where, law in (((q > 0) & (q < NEAREST), near), (q > FARTHEST, None)):
+            if np.any(where):
+                law = law or _far_out_of(activation, name)
+                result[:, where] = [part for k in range(3) for part in law.derivative(q[where], k)]
+        if np.any(q == 0):
+            result[:, q == 0] = np.array(_at_zero(near))[:, None]
     return SecondMoment(*result)
 
 
@@ -124,10 +127,10 @@ class Table:
 
 
 @lru_cache(maxsize=16)
-def table_of(activation: Activation, top: int = USUAL_TOP) -> Table:
+def table_of(activation: Activation, top: int = USUAL_TOP, patient: bool = False) -> Table:
     """The table up to `q = 2^top`, or as far as the activation can be computed.
 
-    The usual table of a function that oscillates ends where it would take 16,000 samples.
+    That of a function that oscillates ends where it takes 16,000 samples, unless one is patient.
     """
     low = _LOWEST if near_zero_of(activation)[0].exponent_error < _VAGUE else _NEAREST
     # where powers of q tell the moment all binades are taken at once
@@ -140,8 +143,9 @@ def table_of(activation: Activation, top: int = USUAL_TOP) -> Table:
         if stop > k:
             binades += _binades(activation, k, stop)
             k = stop
-        if k < top <= USUAL_TOP and not end:
-            before, samples = samples, activation.columns(2.0 ** (k // 2 + 4)).samples.x.size
+        if k < top and not end and not patient:
+            reach = max(LEAST_REACH, 2.0 ** (k // 2 + 4))
+            before, samples = samples, activation.columns(reach).samples.x.size
             if samples > max(_DEAR, 1.5 * before):
                 end = f"{activation.name} oscillates, so that larger q take ever more samples"
     first = np.cumsum([0, *(len(error) for *_, error in binades)])
@@ -178,7 +182,10 @@ def _binades(activation: Activation, start: int, stop: int) -> list[tuple[Array,
         largest = np.max(np.abs(coefficients), axis=1)
         last = np.max(np.abs(coefficients[:, -2:]), axis=1)
         fine = last <= np.maximum(_RESOLVED * largest, np.max(doubt, axis=1))
-        fine |= largest <= _IRRELEVANT * np.min(q, axis=1)
+        least = np.min(value, axis=1)
+        beside = np.stack([largest, least]) / np.min(q, axis=1)
+        fine |= (beside[0] <= 1 / _IRRELEVANT) | (beside[1] >= _IRRELEVANT)
+        change = np.log(np.max(value, axis=1) / least)
         rounding = 4 * EPS * np.sum(np.abs(coefficients), axis=1)
         error = _LEBESGUE * np.max(doubt, axis=1) + rounding + np.where(fine, last, largest)
         at = 0
@@ -189,5 +196,8 @@ def _binades(activation: Activation, start: int, stop: int) -> list[tuple[Array,
                 done[k] = coefficients[cells], q[cells] @ _TO_COEFFICIENTS.T, error[cells]
                 del pending[k]
             else:
-                pending[k] = 2 * n
+                steps = np.nan_to_num(np.max(change[cells]) / _STEEP, posinf=_FINEST)
+                pending[k] = n * max(
+                    2, 1 << int(np.ceil(np.log2(min(max(steps, 1), _FINEST // n))))
+                )
     return [done[k] for k in range(start, stop)]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.activation import LEAST_REACH, Activation
-from meanfield.callables import TracedFunction
+from meanfield.callables import Box, TracedFunction
 from meanfield.gaussian import MOMENTS
 from meanfield.precision import EPS
 from meanfield.samples import Samples
@@ -73,13 +73,21 @@ class Powers:
 def near_zero(activation: Activation) -> tuple[Powers, Powers]:
     """`E[phi^2]` and `E[phi'^2]` at variances up to `NEAREST`."""
     samples = activation.columns(LEAST_REACH).samples
-    limits = _limits(activation, samples)
-    # one series through zero, or else one on each side of a kink, in |x|
-    both = _fit(samples, (1, -1), limits[0]) if limits[0] == limits[1] else None
-    if both is not None:
-        left, right = (both[0] * (-1.0) ** np.arange(_DEGREE + 1), both[1]), both
-    else:
-        left, right = (_fit(samples, (side,), a) for side, a in zip((-1, 1), limits, strict=True))
+    box = activation.box
+    assert not isinstance(box, TracedFunction)  # nor could it have been sampled
+    rounding = box.eps * float(np.max(np.abs(samples.value[np.abs(samples.x) < 1])))
+    limits = _limits(box, samples, 16 * rounding)
+    left = right = None
+    # values near zero may be good to their own last digit, or else only to that of others nearby
+    for floor in (0.0, rounding):
+        if left is not None and right is not None:
+            break
+        # one series through zero, or else one on each side of a kink, in |x|
+        both = _fit(samples, (1, -1), limits[0], floor) if limits[0] == limits[1] else None
+        if both is not None:
+            left, right = (both[0] * (-1.0) ** np.arange(_DEGREE + 1), both[1]), both
+        else:
+            left, right = (_fit(samples, (side,), limits[side > 0], floor) for side in (-1, 1))
     if left is not None and right is not None:
         k = np.arange(1, _DEGREE + 1)
         parts = (left[0], right[0], left[1], right[1])
@@ -94,17 +102,13 @@ def near_zero(activation: Activation) -> tuple[Powers, Powers]:
     )  # pyright: ignore[reportReturnType]
 
 
-def far_out(activation: Activation) -> Powers:
-    """`E[phi^2]` at variances from `FARTHEST` on."""
-    return _power_law(activation, "phi2", FARTHEST, FARTHEST / 16, 0.0)
+def far_out(activation: Activation, name: str) -> Powers:
+    """`E[phi^2]` or `E[phi'^2]` at variances from `FARTHEST` on."""
+    return _power_law(activation, name, FARTHEST, FARTHEST / 16, 0.0)
 
 
-def _limits(activation: Activation, samples: Samples) -> tuple[float, float]:
-    """`phi` just left and right of zero."""
-    box = activation.box
-    assert not isinstance(box, TracedFunction)  # nor could it have been sampled
-    # what is rounding beside values nearby is zero: log(1 + e^x) - log(2) passes through it
-    rounding = 16 * box.eps * np.max(np.abs(samples.value[np.abs(samples.x) < 1]))
+def _limits(box: Box, samples: Samples, rounding: float) -> tuple[float, float]:
+    """`phi` just left and right of zero; what is rounding is zero, as of log(1 + e^x) - log(2)."""
     at_zero = float(box(np.zeros(1)).value[0])
     if np.isfinite(at_zero) and 0 not in samples.jumps:
         return (at_zero, at_zero) if abs(at_zero) > rounding else (0.0, 0.0)
@@ -118,14 +122,16 @@ def _limits(activation: Activation, samples: Samples) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-def _fit(samples: Samples, sides: tuple[int, ...], start: float) -> tuple[Array, Array] | None:
+def _fit(
+    samples: Samples, sides: tuple[int, ...], start: float, floor: float
+) -> tuple[Array, Array] | None:
     """Coefficients of `phi` in `side * x` with their errors; None where it has no such series."""
     k = np.arange(1, _DEGREE + 1)
     for width in _WIDTHS:
         near = (np.abs(samples.x) < width) & np.isin(np.sign(samples.x), sides)
         y = sides[0] * samples.x[near] / width
         value, slope = samples.value[near] - start, samples.slope[near] * sides[0] * width
-        noise = samples.noise[near] + _ULPS * (np.abs(value) + abs(start))
+        noise = samples.noise[near] + floor + _ULPS * (np.abs(value) + abs(start))
         slope_noise = width * samples.slope_noise[near] + _ULPS * np.abs(slope)
         wanted = np.concatenate([value, slope])
         scale = np.max(np.abs(wanted))
@@ -164,9 +170,12 @@ def _power_law(activation: Activation, name: str, anchor: float, other: float, s
     q = np.array([anchor, other])
     p = np.where(value > 0, q * m.first[:, column] / value, 0.0)
     doubt = np.where(value > 0, (q * m.first_error[:, column] + np.abs(p) * error) / value, 0.0)
-    stray = abs(p[0] - p[1]) + doubt[0]
-    c = value[0] * anchor ** -p[0]
+    stray = float(abs(p[0] - p[1]) + doubt[0])
+    # limits of derivatives depend on whether an exponent is 1 or almost
+    power = 0.5 * round(2 * p[0])
+    power = power if abs(power - p[0]) <= stray else float(p[0])
+    scale = anchor**-power
     return Powers(
-        np.array([0.0, p[0]]), np.array([start, c]),
-        np.array([EPS * start, error[0] * anchor ** -p[0]]), float(stray), anchor,
+        np.array([0.0, power]), np.array([start, value[0] * scale]),
+        np.array([EPS * start, error[0] * scale]), stray, anchor,
     )  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 
 from meanfield.activation import Activation
 from meanfield.errors import UnresolvedError
-from meanfield.maps.moment import OVERFLOW, USUAL_TOP, Table, second_moment, table_of
+from meanfield.maps.moment import OVERFLOW, Table, second_moment, table_of
 from meanfield.maps.roots import Crossing, crossings, difference
 from meanfield.maps.variance import VarianceMap, variance_map
 from meanfield.network import FixedPoint, Network
@@ -24,7 +24,8 @@ from meanfield.precision import EPS
 
 __all__ = ["Settling", "VariancePoint", "settled_variance", "settling"]
 
-_TOPS = (USUAL_TOP, 68, 136, 332)  # binades up to which the search goes if need be
+_STEP = 4  # binades by which the table of a function that oscillates grows
+_HIGHEST = 332
 _FAR = 100  # binade at which limits are read off: 1e-15 is what 1/sqrt(q) leaves there
 _LINEAR = 0.01  # an exponent of E[phi^2] that differs more from 1 is another
 _SAME = 1e-9  # relative distance at which two preimages are one
@@ -65,7 +66,8 @@ class Settling:
     Attributes:
         points: the fixed points in order of `q`.
         continuum: `(0, inf)` if every variance is a fixed point, else None.
-        asymptotic_slope: the limit of `V(q) / q` at infinity.
+        asymptotic_slope: the limit of `V(q) / q` at infinity, and
+        asymptotic_error: a bound of its error.
         explodes: intervals of the variances that grow without bound.
         unresolved: intervals of an octave or more on which `V(q) = q` within the error of `V`, or
             in which a fixed point must lie that cannot be computed.
@@ -76,6 +78,7 @@ class Settling:
     points: tuple[VariancePoint, ...]
     continuum: Interval | None
     asymptotic_slope: float
+    asymptotic_error: float
     explodes: tuple[Interval, ...]
     unresolved: tuple[Interval, ...]
     searched: Interval
@@ -102,7 +105,23 @@ def growth(activation: Activation) -> tuple[float, float]:
     exponent = q[0] * m.first[0] / m.value[0] if m.value[0] > 0 else 0.0
     if abs(exponent - 1) > _LINEAR:
         return (inf, 0.0) if exponent > 1 else (0.0, 0.0)
-    return float(m.first[0]), float(m.first_error[0] + abs(m.first[0] - m.first[1]))
+    # the next term goes as 1/sqrt(q), and E[phi^2] is convex or concave so far out
+    bend = float(m.first[0] - m.first[1])
+    q_ratio = sqrt(q[0] / q[1])
+    limit = float(m.first[0]) + bend / (q_ratio - 1)
+    return limit, float(m.first_error[0]) + abs(bend) / (q_ratio - 1)
+
+
+def _wider(activation: Activation, table: Table) -> Table | None:
+    """A table that goes farther up, if there is any."""
+    top = round(np.log2(table.range[1]))
+    if top >= _HIGHEST:
+        return None
+    if table.end:
+        wider = table_of(activation, top + _STEP, patient=True)
+    else:
+        wider = table_of(activation, 2 * top)
+    return wider if wider.range[1] > table.range[1] else None
 
 
 def settling(network: Network | FixedPoint) -> Settling:
@@ -113,14 +132,10 @@ def settling(network: Network | FixedPoint) -> Settling:
     far = 0 if abs(slope - 1) <= V.weight_var * doubt + 4 * EPS else 1 if slope > 1 else -1
     table = table_of(V.activation)
     found = crossings(V, table)
-    for top in _TOPS[1:]:
-        # below infinity but above the table there must be another fixed point
-        if far in (0, found.at_infinity) or found.at_infinity == 0:
-            break
-        table, before = table_of(V.activation, top), table
-        if table.range == before.range:
-            break
-        found = crossings(V, table)
+    # below infinity but above the table there must be another fixed point
+    end = table.end
+    while -far == found.at_infinity != 0 and (wider := _wider(V.activation, table)) is not None:
+        table, found, end = wider, crossings(V, wider), wider.end or end
     unresolved = found.unresolved
     beyond = found.at_infinity
     if found.at_infinity == 0:
@@ -145,10 +160,11 @@ def settling(network: Network | FixedPoint) -> Settling:
         ),
         continuum=continuum,
         asymptotic_slope=slope,
+        asymptotic_error=V.weight_var * doubt,
         explodes=going_to(inf),
         unresolved=unresolved,
         searched=table.range,
-        end="" if table.end == OVERFLOW else table.end,
+        end="" if end == OVERFLOW else end,
     )  # fmt: skip
 
 

@@ -223,7 +223,7 @@ class VarianceTrajectory:
 
 def _iterated(V: VarianceMap, start: Array, depth: int) -> tuple[Array, Array]:
     for top in (None, _TOP):
-        table = table_of(V.activation) if top is None else table_of(V.activation, top)
+        table = table_of(V.activation) if top is None else table_of(V.activation, top, patient=True)
         variance, error = _run(V, table, start, depth)
         if not np.any(np.isnan(variance)):
             return variance, error
