@@ -135,6 +135,12 @@ def test_what_is_not_reached_of_the_edge_is_dashed(erf: Diagram, ax: Any) -> Non
     assert np.all(np.isfinite(reached.get_ydata()) | np.isfinite(other.get_ydata()))
 
 
+def test_a_point_alone_is_not_dashed(erf: Diagram, ax: Any) -> None:
+    draw(replace(erf, edge_reached=erf.edge.q > erf.edge.q[0]), ax)
+    np.testing.assert_array_equal(labelled(ax)["edge of chaos"].get_xdata(), erf.edge.weight_var)
+    assert "edge, not reached" not in labelled(ax)
+
+
 def test_an_edge_without_extent_is_a_dot(erf: Diagram, ax: Any) -> None:
     edge = mf.critical_line("relu", erf.edge.q)
     draw(replace(erf, edge=edge), ax)

@@ -195,18 +195,21 @@ def _contour(ax: "Axes", x: Array, y: Array, depth_scale: Array, levels: Array) 
 
 def _edge(ax: "Axes", transform: Any, diagram: "PhaseDiagram", line: dict[str, Any]) -> None:
     """The edge of chaos; dashed where it is that of variances not reached from `q0`."""
-    edge, reached = diagram.edge, diagram.edge_reached
+    edge = diagram.edge
     x, y = transform(edge.weight_var), transform(edge.bias_var)
+    missed = edge.valid & ~diagram.edge_reached
+    if not np.any(missed[1:] & missed[:-1]):
+        missed[:] = False  # a point alone, as the end at q = 0 that no finite depth arrives at
+    reached = edge.valid & ~missed
+    joined = edge.valid & (reached | np.append(False, reached[:-1]) | np.append(reached[1:], False))
     rim = outlined()
-    for where, dashes, label in ((edge.valid & reached, "-", "edge of chaos"),
-                                 (edge.valid & ~reached, "--", "edge, not reached")):  # fmt: skip
-        if not np.any(where):
-            continue
-        where[1:] |= where[:-1] & edge.valid[1:]  # up to where the other one begins
-        marks = "o" if np.ptp(x[where]) + np.ptp(y[where]) < 1e-9 * np.max(x[where]) else ""
-        ax.plot(np.where(where, x, np.nan), np.where(where, y, np.nan),
-                **merged(line, color="black", linestyle=dashes, label=label, marker=marks,
-                         path_effects=rim))  # fmt: skip
+    for where, dashes, label in ((joined, "-", "edge of chaos"),
+                                 (missed, "--", "edge, not reached")):  # fmt: skip
+        if np.any(where):
+            is_point = np.ptp(x[where]) + np.ptp(y[where]) < 1e-9 * np.max(x[where])
+            ax.plot(np.where(where, x, np.nan), np.where(where, y, np.nan),
+                    **merged(line, color="black", linestyle=dashes, label=label,
+                             marker="o" if is_point else "", path_effects=rim))  # fmt: skip
 
 
 def _name(ax: "Axes", x: Array, y: Array, where: NDArray[np.bool_], name: str) -> None:
