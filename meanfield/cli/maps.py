@@ -50,8 +50,9 @@ def run(args: argparse.Namespace) -> None:
     from meanfield.fixedpoints import fixed_points
     from meanfield.maps.correlation import correlation_map
 
-    points = fixed_points(_network(args))
-    maps = [correlation_map(point) for point in _where(points)]
+    chosen = _network(args)
+    points = fixed_points(chosen)
+    maps = [correlation_map(point) for point in _where(points, chosen)]
     if args.json:
         print_json(_record(points))
     else:
@@ -64,21 +65,23 @@ def run(args: argparse.Namespace) -> None:
             print(f"wrote {path}")
 
 
-def _network(args: argparse.Namespace) -> "Network":
-    """The network of both variances; the critical one where the weight variance is not given."""
+def _network(args: argparse.Namespace) -> "Network | FixedPoint":
+    """The network of both variances; the critical point where the weight variance is not given."""
     from meanfield.criticality import critical
     from meanfield.network import Network
 
     activation = load(args.activation, args.parameters)
     if args.weight_var is None:
-        return critical(activation, bias_var=args.bias_var, weights=args.weights).network
+        return critical(activation, bias_var=args.bias_var, weights=args.weights)
     return Network(activation, args.weight_var, args.bias_var or 0.0, weights=args.weights)
 
 
-def _where(points: "FixedPoints") -> "list[FixedPoint | Network]":
-    """Where a correlation map is looked at: at stable variances, else at any, but not at 0."""
-    if points.continuum is not None:
-        return [points.network]
+def _where(points: "FixedPoints", chosen: "Network | FixedPoint") -> "list[Network | FixedPoint]":
+    """Where correlations are looked at: the chosen point, else stable ones, else any, but not 0."""
+    from meanfield.network import FixedPoint
+
+    if isinstance(chosen, FixedPoint) or points.continuum is not None:
+        return [chosen]
     positive = [point for point in points if point.q > 0]
     return [point for point in positive if point.stable] or positive
 
@@ -107,11 +110,12 @@ def _write(
     q = plot.variances_in_view(points, q0, scale)
     if is_picture(path):
         with plot.style():
-            figure = new_figure(10, 4.6)
-            left, right = figure.subplots(1, 2)
+            figure = new_figure(10 if maps else 5.2, 4.6)
+            left, *right = figure.subplots(1, 2 if maps else 1, squeeze=False)[0]
             plot.variance_map(points, left, q=q, q0=q0, scale=scale)
             for C, (color, dashes) in zip(maps, plot.CYCLE, strict=False):
-                plot.correlation_map(C, right, color=color, linestyle=dashes)
+                name = f"$C(c)$ at $q$ = {C.q:.4g}"
+                plot.correlation_map(C, right[0], color=color, linestyle=dashes, label=name)
             figure.suptitle(str(points.network))
             figure.savefig(path)
         return

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     bias_var = _grid(args.parser, "--bias-var", args.bias_var)
     activation = load(args.activation, args.parameters)
     if weight_var is None or bias_var is None:
-        around = _around_the_edge(activation)
+        around = around_the_edge(activation)
         weight_var = around[0] if weight_var is None else weight_var
         bias_var = around[1] if bias_var is None else bias_var
     diagram = _computed(activation, weight_var, bias_var, args.q0)
@@ -105,15 +105,19 @@ def _grid(
     return np.linspace(low, high, int(points))
 
 
-def _around_the_edge(activation: "Activation") -> "tuple[np.ndarray, np.ndarray]":
+def around_the_edge(activation: "Activation") -> "tuple[np.ndarray, np.ndarray]":
     """Grids with room on all sides of the critical point whose `q` is nearest to 1."""
     import numpy as np
 
     from meanfield.criticality import critical_line
+    from meanfield.errors import NoCriticalPointError
 
-    line = critical_line(activation, np.geomspace(0.1, 10.0, 41))
-    if not np.any(line.valid):
-        raise ValueError(
+    try:
+        line = critical_line(activation, np.geomspace(0.1, 10.0, 41))
+    except NoCriticalPointError:
+        line = None
+    if line is None or not np.any(line.valid):
+        raise NoCriticalPointError(
             f"{activation.name}: no edge of chaos at q from 0.1 to 10, around which the diagram "
             "would be centred: give --weight-var LOW HIGH and --bias-var LOW HIGH"
         )

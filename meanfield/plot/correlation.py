@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from meanfield.plot.style import BLUE, GREY, VERMILION, axes, merged
+from meanfield.plot.style import BLUE, GREY, axes, legend, merged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,20 +47,21 @@ def correlation_map(
     c = np.cos(np.linspace(np.pi, 0.0, 257)) if correlation is None else np.asarray(correlation)
     with axes(ax, f"correlation map of {C.network.activation.name}") as ax:
         ax.plot(c, c, color=GREY, linewidth=1, zorder=1.5, label="$c$ unchanged")
-        ax.plot(c, C(c), **merged(line, color=BLUE, label="$C(c)$", zorder=2))
+        (curve,) = ax.plot(c, C(c), **merged(line, color=BLUE, label="$C(c)$", zorder=2))
         if not isinstance(C.q, tuple):
-            _tangent(ax, float(C(1.0)), float(C.slope(1.0)))
+            _tangent(ax, float(C(1.0)), float(C.slope(1.0)), curve.get_color())
             star = float(C.fixed_point())
             if c.min() <= star <= c.max():
                 ax.plot([star], [star], "o", color="black", clip_on=False, zorder=3,
                         label=f"$c^*$ = {star:.4g}")  # fmt: skip
         ax.set(xlabel="correlation $c$ of two inputs", ylabel="correlation $C(c)$ a layer later")
-        ax.legend(loc="upper left")
+        ax.locator_params(axis="x", nbins=5)
+        legend(ax, "lower right")
     return ax
 
 
-def _tangent(ax: "Axes", end: float, slope: float) -> None:
+def _tangent(ax: "Axes", end: float, slope: float, color: Any) -> None:
     """A short piece of the tangent at 1; upright where the slope is infinite."""
     run, rise = 0.35 / max(1.0, slope), min(0.35 * slope, 0.35)
-    ax.plot([1.0 - run, 1.0], [end - rise, end], color=VERMILION, linestyle="--", linewidth=1.5,
+    ax.plot([1.0 - run, 1.0], [end - rise, end], color=color, linestyle=":", linewidth=1.5,
             zorder=2.5, label=rf"slope at 1: $\chi_1$ = {slope:.4g}")  # fmt: skip

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["BLUE", "CYCLE", "GREEN", "GREY", "ORANGE", "VERMILION", "axes", "merged", "outlined",
-           "style"]  # fmt: skip
+__all__ = ["BLUE", "CYCLE", "GREEN", "GREY", "ORANGE", "VERMILION", "axes", "legend", "merged",
+           "outlined", "style"]  # fmt: skip
 
 # Okabe & Ito: told apart with any colour vision.
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -58,6 +58,13 @@ def merged(given: dict[str, Any], **defaults: Any) -> dict[str, Any]:
     from matplotlib.lines import Line2D
 
     return {**defaults, **cbook.normalize_kwargs(given, Line2D)}
+
+
+def legend(ax: "Axes", loc: str = "best") -> None:
+    """A legend that names once what several calls on the same axes have drawn alike."""
+    handles, labels = ax.get_legend_handles_labels()
+    named = dict(zip(reversed(labels), reversed(handles), strict=True))
+    ax.legend([named[label] for label in dict.fromkeys(labels)], dict.fromkeys(labels), loc=loc)
 
 
 def outlined(width: float = 3.0) -> list[Any]:

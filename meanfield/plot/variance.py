@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from meanfield.plot.style import BLUE, GREY, VERMILION, axes, merged
+from meanfield.plot.style import BLUE, GREY, VERMILION, axes, legend, merged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +80,7 @@ def variance_map(
         _mark(ax, points, low, high, scale)
         ax.set(xlabel="variance $q$ of pre-activations", ylabel="variance $V(q)$ a layer later")
         ax.set(xlim=(low, high), ylim=_limits(V(q), low, high, scale))
-        ax.legend()
+        legend(ax)
     return ax
 
 
