@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.phase.ends import settle_above, settle_below, zero_is_stable
+from meanfield.phase.overshoot import follow_overshooting, overshoots
 from meanfield.phase.points import Points, solve
 from meanfield.phase.tables import Table
 from meanfield.precision import EPS
@@ -213,6 +214,9 @@ def follow(table: Table, weight_var: Array, bias_var: Array, q0: float) -> tuple
     points = solve(table, w, b, where.cell.ravel(), where.low.ravel(), where.high.ravel())
     points = Points(*(part.reshape(shape) for part in points))
     points.q[where.at_start] = land.q0
+    doubtful = overshoots(land, bias_var, where, points)
+    if np.any(doubtful):
+        follow_overshooting(land, bias_var, doubtful, points)
     settle_below(table, weight_var, bias_var, where.below, points)
     settle_above(table, weight_var, bias_var, where.above, points)
     stable = land.crossings(bias_var, upwards=True)

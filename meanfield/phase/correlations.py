@@ -42,9 +42,10 @@ _STRETCH = 2 * _ROWS  # rows sampled at once; halved where that is not enough
 _ROOM = 256  # rows on the device; more compile again
 _PANELS = np.array([0, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 7 / 8, 15 / 16, 1])  # in v
 _PIECES = 8  # cells to a panel
-_NODES = (18, 16)  # Chebyshev nodes on a stretch and on a panel
+_NODES = (14, 16)  # Chebyshev nodes on a stretch and on a panel
 _ORDERS = (6, 8)  # coefficients of the polynomials in log q and v
-_TOLERANCE = 1e-11
+_TOLERANCE = 2e-11
+_SAFETY = 8  # what a series leaves out, in units of its last coefficients
 _USELESS = 0.01  # a correlation known worse than this is none
 
 
@@ -155,7 +156,7 @@ class Correlations:
         powers = np.einsum("rkm,dln,mpnf->rpdfkl", in_q, in_v, values, optimize=True)
         self.powers = np.concatenate([self.powers, powers.reshape(rows, *self.powers.shape[1:])])
         self.widths = np.concatenate([self.widths, in_q @ width])
-        doubt = np.array([missed + _tail(weighed, 2), noise])
+        doubt = np.array([_SAFETY * (missed + _tail(weighed, 2)), noise])
         self.doubt = np.concatenate([self.doubt, np.tile(doubt, (rows, 1))])
 
     def _at(self, q: float) -> tuple[float, float, Array]:

@@ -235,7 +235,9 @@ def phase_diagram(
     correlation, error = np.ones(points.q.shape), np.zeros(points.q.shape)
     blank = (points.phase == Phase.EXPLODES) | (points.phase == Phase.UNRESOLVED)
     correlation[blank] = error[blank] = np.nan
-    chaotic = np.flatnonzero(points.phase == Phase.CHAOTIC)
+    silent = (points.phase == Phase.CHAOTIC) & (points.q == 0)  # a jump where no input is left
+    correlation[silent] = error[silent] = np.nan
+    chaotic = np.flatnonzero((points.phase == Phase.CHAOTIC) & (points.q > 0))
     if len(chaotic):
         q, chi1, doubt = (
             part.ravel()[chaotic] for part in (points.q, points.chi1, points.chi1_error)

@@ -18,13 +18,11 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _ORDER = 4
-_VANISHES = 1e-7  # E(0) beside E at the lower end of the table
 
 
 class Zero(NamedTuple):
-    """Limits of `E`, `E'` and `D` as `q` falls to 0, and bounds of the errors of the last two."""
+    """Limits of `E'` and `D` as `q` falls to 0, and bounds of their errors."""
 
-    value: float
     slope: float
     gradient: float
     slope_error: float
@@ -37,7 +35,7 @@ def at_zero(table: Table) -> Zero:
     s = 2.0 ** np.arange(_ORDER + 1)  # sqrt(q / low)
     q = table.low * s * s
     limits, doubts = [], []
-    for which in range(3):
+    for which in (1, 2):
         f = table(q, which)
         limit, other = (
             float(np.polynomial.polynomial.polyfit(s[: k + 1], f[: k + 1], k)[0])
@@ -45,15 +43,13 @@ def at_zero(table: Table) -> Zero:
         )
         limits.append(limit)
         doubts.append(abs(limit - other) + 8 * float(np.max(table.error_at(q, which))))
-    if abs(limits[0]) <= _VANISHES * float(table(q[0])):
-        limits[0] = 0.0
-    return Zero(*limits, doubts[1], doubts[2])
+    return Zero(*limits, *doubts)
 
 
 def zero_is_stable(table: Table, weight_var: Array, bias_var: Array) -> Mask:
     """Whether `q = 0` is a fixed point with `V'(0) < 1`; shape (n, m)."""
     zero = at_zero(table)
-    attracts = (zero.value == 0) & (weight_var * (zero.slope + zero.slope_error) < 1)
+    attracts = (table.at_zero == 0) & (weight_var * (zero.slope + zero.slope_error) < 1)
     return attracts[:, None] & (bias_var == 0)
 
 
@@ -67,7 +63,7 @@ def settle_below(
     column, level = np.nonzero(below)
     w, b = weight_var[column], bias_var[level]
     silent = table(np.array([table.low]))[0] == 0  # V(q) = bias_var for all q so small
-    known = silent | ((b == 0) & (zero.value == 0))
+    known = silent | ((b == 0) & (table.at_zero == 0))
     chi1, slope = w * zero.gradient, w * zero.slope
     if table.infinite_slope:
         chi1 = np.full_like(w, np.inf)

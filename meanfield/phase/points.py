@@ -71,7 +71,7 @@ def _solve(w, b, cell, low, high, fine, powers, error):
     while step:  # which of the eight: G increases between `low` and `high`
         x = fine[j + step]
         edge = powers[0, j + step]
-        g = x - w * jnp.sum(edge * _ALTERNATING, axis=1)
+        g = x - w * jnp.sum(edge * _ALTERNATING[None, :], axis=1)
         j = jnp.where((x <= low) | ((x < high) & (g < b)), j + step, j)
         step //= 2
     left, right = fine[j], fine[j + 1]

@@ -35,6 +35,7 @@ _DEEPEST = 6  # halvings of a cell
 _RESOLVED = 4e-15
 _UNKNOWN = 1e-9  # a moment known worse than this is not tabulated
 _NOTHING = 1e-100  # what is smaller counts as 0
+_TINY = 1e-30
 _HUGE = 1e20  # an `E[phi^2]` above this is beyond any fixed point of interest
 
 FINE = 8  # fine cells to a cell
@@ -55,7 +56,7 @@ _LEBESGUE = 2.8  # how much interpolation in 16 Chebyshev nodes amplifies errors
 class Table:
     """`E`, `E'` and `D` of an activation, in cells between which nothing is missed.
 
-    Cell `k` reaches from `edges[k]` to `edges[k + 1]`; `E'` is monotone in it. Its eight fine cells
+    Cell `k` reaches from `edges[k]` to `edges[k + 1]`; `E` and `E'` are monotone in it. Its eight fine cells
     are `8k` to `8k + 7`; in fine cell `j`, with `u` from -1 to 1 across it, the functions are
     `sum_n powers[f, j, n] u^n` with `f` = 0, 1, 2 for `E`, `E'`, `D`.
     """
@@ -65,6 +66,7 @@ class Table:
     fine: Array  # edges of the fine cells, (8 cells + 1,)
     powers: Array  # (3, 8 cells, 8)
     infinite_slope: bool  # D is infinite (phi jumps): zeros stand for it
+    at_zero: float  # E(0): the mean of phi(0-)^2 and phi(0+)^2
 
     @property
     def low(self) -> float:
@@ -126,7 +128,9 @@ def table_of(activation: Activation) -> Table:
     """
     cells = _monotone(_joined([_downwards(activation), *_upwards(activation)]))
     infinite = bool(len(activation.jumps) or activation.columns(LEAST_REACH).samples.steep[0])
-    return _fine(cells, infinite)
+    beside = activation.sampled.values(np.array([-_TINY, _TINY]))
+    at_zero = float(np.mean(beside**2))
+    return _fine(cells, infinite, at_zero if at_zero > EPS**2 else 0.0)
 
 
 def _downwards(activation: Activation) -> _Cells:
@@ -220,18 +224,19 @@ def _sampled(activation: Activation, left: Array, right: Array, deepest: bool) -
 
 
 def _monotone(cells: _Cells) -> _Cells:
-    """The cells, split where `E'` turns: it then takes each value at most once in a cell."""
+    """The cells, split where `E` or `E'` turns: each takes a value at most once in a cell."""
     u = np.linspace(-1, 1, 33)
+    slope = chebyshev.chebval(u, cells.series[1].T)
     bend = chebyshev.chebval(u, chebyshev.chebder(cells.series[1].T))
-    turning = np.flatnonzero(np.any(bend[:, 1:] * bend[:, :-1] < 0, axis=1))
+    signs = np.sign([slope, bend])
+    turning = np.flatnonzero(np.any(signs[..., 1:] * signs[..., :-1] < 0, axis=(0, 2)))
     parts, whole = [], np.ones(len(cells.left), bool)
     for k in turning:
-        series = cells.series[:, k]
-        roots = chebyshev.chebroots(chebyshev.chebder(series[1]))
-        roots = np.sort(roots.real[(np.abs(roots.imag) < 1e-6) & (np.abs(roots.real) < 1 - 1e-6)])
-        ends = np.concatenate([[-1.0], roots, [1.0]])
-        heights = chebyshev.chebval(ends, series[1])
+        series = cells.series[1, k]
+        roots = np.concatenate([_roots(series), _roots(chebyshev.chebder(series))])
+        ends = np.unique(np.concatenate([[-1.0], roots, [1.0]]))
         # turns within the error are noise: where all are, as for ReLU, E' is constant
+        heights = chebyshev.chebval(ends, series)
         if np.max(np.abs(np.diff(heights))) <= cells.error[1, k] or not len(roots):
             continue
         whole[k] = False
@@ -241,13 +246,19 @@ def _monotone(cells: _Cells) -> _Cells:
         inner = 0.5 * (ends[1:] + ends[:-1])[:, None] + 0.5 * np.diff(ends)[:, None] * _POINTS
         parts.append(_Cells(
             edges[:-1], edges[1:],
-            chebyshev.chebval(inner, series.T) @ _TO_SERIES,
+            chebyshev.chebval(inner, cells.series[:, k].T) @ _TO_SERIES,
             np.repeat(cells.error[:, k : k + 1], len(ends) - 1, axis=1),
         ))  # fmt: skip
     return _joined([cells[whole], *parts])
 
 
-def _fine(cells: _Cells, infinite_slope: bool) -> Table:
+def _roots(series: Array) -> Array:
+    """Real roots of a Chebyshev series well inside [-1, 1]."""
+    roots = chebyshev.chebroots(series)
+    return roots.real[(np.abs(roots.imag) < 1e-6) & (np.abs(roots.real) < 1 - 1e-4)]
+
+
+def _fine(cells: _Cells, infinite_slope: bool, at_zero: float) -> Table:
     """The table: each cell cut into eight, with polynomials of degree seven in `q`."""
     edges = np.exp(np.append(cells.left, cells.right[-1]))
     share = np.arange(FINE + 1) / FINE
@@ -262,8 +273,9 @@ def _fine(cells: _Cells, infinite_slope: bool) -> Table:
     missed = np.max(np.abs(series[..., -1]), axis=2)
     return Table(
         edges=edges,
-        error=cells.error + missed + 4 * EPS * np.max(np.abs(values), axis=(2, 3)),
+        error=cells.error + missed + _NOTHING + 4 * EPS * np.max(np.abs(values), axis=(2, 3)),
         fine=np.append(fine[:, :-1].ravel(), edges[-1]),
         powers=(series @ _TO_POWERS).reshape(3, -1, _DEGREE + 1),
         infinite_slope=infinite_slope,
+        at_zero=at_zero,
     )
