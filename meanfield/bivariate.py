@@ -191,10 +191,13 @@ class Covariance:
         self, activation: Activation, q: float | tuple[float, float], derivative: bool = False
     ) -> None:
         pair = q if isinstance(q, tuple) else (q, q)
-        moments = activation.moments(np.array(pair))
+        each = [activation.moments(np.array([x])) for x in pair[: 1 + (pair[0] != pair[1])]]
         column = MOMENTS.index("dphi2" if derivative else "phi2")
         self.activation, self.q, self.derivative = activation, pair, derivative
-        self.moments = moments.value[:, column], moments.error[:, column]
+        self.moments = tuple(
+            np.resize([part[0, column] for part in parts], 2)
+            for parts in ([m.value for m in each], [m.error for m in each])
+        )
         if not np.all(self.moments[1] <= _UNKNOWN * self.moments[0]):
             name = "E[phi'^2]" if derivative else "E[phi^2]"
             raise UnresolvedError(activation.why_not(max(pair), name))
