@@ -82,11 +82,11 @@ def parameters(parser: argparse.ArgumentParser, rest: list[str]) -> dict[str, fl
 
 def load(spec: str, parameters: dict[str, Any]) -> "Activation":
     """The activation of a catalogue name or of `package.module:attribute.attribute`."""
-    from meanfield.activation import Activation
+    from meanfield.activation import Activation, as_activation
 
     module, colon, path = spec.partition(":")
     if not colon:
-        return Activation(spec, **parameters)
+        return Activation(spec, **parameters) if parameters else as_activation(spec)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does
     try:

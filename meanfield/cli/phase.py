@@ -98,10 +98,9 @@ def _grid(
 
     if values is None:
         return None
-    low, high, points = values if len(values) == 3 else (*values[:2], _POINTS)
-    good = len(values) in (2, 3) and points == int(points)
-    if not (good and (low < high and points > 1 or low == high and points == 1)):
-        parser.error(f"argument {option}: expected LOW HIGH or LOW HIGH N, with LOW < HIGH")
+    low, high, points = [*values, _POINTS, _POINTS][:3]
+    if len(values) not in (2, 3) or not (low < high and points > 1 and points % 1 == 0):
+        parser.error(f"argument {option}: expected LOW HIGH or LOW HIGH N, with LOW < HIGH, N > 1")
     return np.linspace(low, high, int(points))
 
 
