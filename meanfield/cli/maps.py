@@ -1,6 +1,7 @@
 """`meanfield maps`: the variance and correlation maps of a network, with all fixed points."""
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from meanfield.cli.arguments import add_activation, add_command, add_json, add_weights, load
@@ -76,7 +77,9 @@ def _network(args: argparse.Namespace) -> "Network | FixedPoint":
     return Network(activation, args.weight_var, args.bias_var or 0.0, weights=args.weights)
 
 
-def _where(points: "FixedPoints", chosen: "Network | FixedPoint") -> "list[Network | FixedPoint]":
+def _where(
+    points: "FixedPoints", chosen: "Network | FixedPoint"
+) -> "Sequence[Network | FixedPoint]":
     """Where correlations are looked at: the chosen point, else stable ones, else any, but not 0."""
     from meanfield.network import FixedPoint
 

@@ -49,7 +49,8 @@ def axes(ax: "Axes | None", title: str) -> Iterator["Axes"]:
         ax.set_title(title)
         yield ax
         for axis in (ax.xaxis, ax.yaxis):  # made on demand, maybe later and in another style
-            axis.get_major_ticks(), axis.get_minor_ticks()
+            axis.get_major_ticks()
+            axis.get_minor_ticks()
 
 
 def merged(given: dict[str, Any], **defaults: Any) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def merged(given: dict[str, Any], **defaults: Any) -> dict[str, Any]:
     return {**defaults, **cbook.normalize_kwargs(given, Line2D)}
 
 
-def legend(ax: "Axes", loc: str = "best") -> None:
+def legend(ax: "Axes", loc: Any = "best") -> None:
     """A legend that names once what several calls on the same axes have drawn alike."""
     handles, labels = ax.get_legend_handles_labels()
     named = dict(zip(reversed(labels), reversed(handles), strict=True))

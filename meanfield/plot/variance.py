@@ -138,7 +138,7 @@ def _marker(point: "FixedPoint") -> dict[str, Any]:
     if point.stability == "stable":
         return {"marker": "o"}
     if point.stability == "half-stable":
-        below = any(low < point.q for low, _ in point.basin)
+        below = any(low < point.q for low, _ in point.basin or ())
         return {"marker": "o", "fillstyle": "left" if below else "right",
                 "markerfacecoloralt": "white"}  # fmt: skip
     return {"marker": "o" if point.stability == "unstable" else "D", "markerfacecolor": "white"}
