@@ -117,6 +117,14 @@ def test_phase_prints_a_summary_and_writes_numbers(
     np.testing.assert_array_equal(strict_json(files[2].read_text())["chi1"], diagram.chi1)
 
 
+def test_bands_of_a_large_diagram_are_the_diagram(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = run(f"phase tanh {SMALL} --json", capsys)
+    monkeypatch.setattr("meanfield.cli.phase._BAND", 14)  # two rows of seven
+    assert run(f"phase tanh {SMALL} --json", capsys) == whole
+
+
 def test_phase_json(capsys: pytest.CaptureFixture[str]) -> None:
     record = strict_json(run(f"phase relu --q0 2 {SMALL} --json", capsys))
     assert np.shape(record["chi1"]) == (5, 7)
