@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meanfield import plot as plot
     from meanfield.activation import Activation
     from meanfield.criticality import critical, critical_line
     from meanfield.errors import (
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from meanfield.maps.correlation import CorrelationFixedPoint, CorrelationMap, correlation_map
     from meanfield.maps.trajectory import CorrelationTrajectory
     from meanfield.maps.variance import VarianceMap, VarianceTrajectory, variance_map
-    from meanfield.network import FixedPoint, Network
+    from meanfield.network import FixedPoint, Network, Phase
+    from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
 
 __version__ = "0.1.0"
@@ -48,12 +50,14 @@ _MODULE_OF = {
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.trajectory",
     "FixedPoint": "network",
-    "HermiteCoefficients": "hermite",
     "FixedPoints": "fixedpoints",
+    "HermiteCoefficients": "hermite",
     "MeanFieldError": "errors",
     "Network": "network",
     "NoCriticalPointError": "errors",
     "NotElementwiseError": "errors",
+    "Phase": "network",
+    "PhaseDiagram": "phase",
     "UnresolvedError": "errors",
     "VarianceMap": "maps.variance",
     "VarianceTrajectory": "maps.variance",
@@ -63,9 +67,10 @@ _MODULE_OF = {
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
-    "hermite_coefficients": "hermite",
     "fixed_points": "fixedpoints",
+    "hermite_coefficients": "hermite",
     "initializer": "initializers",
+    "phase_diagram": "phase",
     "variance_map": "maps.variance",
 }
 
@@ -75,12 +80,14 @@ __all__ = [
     "CorrelationMap",
     "CorrelationTrajectory",
     "FixedPoint",
-    "HermiteCoefficients",
     "FixedPoints",
+    "HermiteCoefficients",
     "MeanFieldError",
     "Network",
     "NoCriticalPointError",
     "NotElementwiseError",
+    "Phase",
+    "PhaseDiagram",
     "UnresolvedError",
     "VarianceMap",
     "VarianceTrajectory",
@@ -90,14 +97,20 @@ __all__ = [
     "critical",
     "critical_line",
     "critical_points",
-    "hermite_coefficients",
     "fixed_points",
+    "hermite_coefficients",
     "initializer",
+    "phase_diagram",
     "variance_map",
 ]
 
 
+_SUBMODULES = ("plot",)  # also without an import of their own: `mf.plot.phase_diagram(...)`
+
+
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
@@ -106,4 +119,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_SUBMODULES})

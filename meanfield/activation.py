@@ -170,6 +170,11 @@ class Activation:
             self._columns[reach] = columns_of(sample(self.sampled, reach, self._given_kinks))
         return self._columns[reach]
 
+    @property
+    def most_samples(self) -> int:
+        """How many samples the largest range took so far."""
+        return max((len(columns.samples.x) for columns in self._columns.values()), default=0)
+
     def moments(self, q: Array, derivatives: bool = False) -> Moments:
         """Gaussian moments at the variances `q`, shape (n,); see `meanfield.gaussian`.
 
