@@ -18,6 +18,7 @@ import numpy as np
 from meanfield.activation import LEAST_REACH, Activation
 from meanfield.criticality import depth_scale
 from meanfield.gaussian import MOMENTS
+from meanfield.maps.correlation import correlation_map
 from meanfield.maps.moment import second_moment
 from meanfield.maps.powers import NEAREST
 from meanfield.maps.settle import Settling, VariancePoint, settling
@@ -262,10 +263,17 @@ def _scale_error(scale: float, slope: float, slope_error: float) -> float:
 def _correlation(
     network: Network, q: float, chi1: float, chi1_error: float
 ) -> tuple[float, float, dict[str, float]]:
-    """`c*`, the slope of the correlation map there, and their errors."""
+    """`c*`, the slope of the correlation map there, and their errors.
+
+    Of no size, two inputs have no correlation: where `q = 0` repels, `c*` is nan.
+    """
     if chi1 <= 1:
         return 1.0, chi1, {"correlation": 0.0, "correlation_slope": chi1_error}
-    return nan, nan, {"correlation": inf, "correlation_slope": inf}
+    if q == 0:
+        return nan, nan, {"correlation": inf, "correlation_slope": inf}
+    point = correlation_map(network, q).fixed_point()
+    errors = {"correlation": point.error, "correlation_slope": point.slope_error}
+    return point.correlation, point.slope, errors
 
 
 def _sparsity(activation: Activation, q: float) -> float:
