@@ -141,9 +141,9 @@ class FixedPoints(Sequence[FixedPoint]):
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the variance map with the fixed points; see `meanfield.plot.variance_map`."""
-        from meanfield.maps.variance import variance_map
+        from meanfield import plot
 
-        return variance_map(self.network).plot(ax=ax, **options)
+        return plot.variance_map(self, ax=ax, **options)
 
 
 def fixed_points(network: Network | FixedPoint) -> FixedPoints:
@@ -197,15 +197,14 @@ def fixed_points(network: Network | FixedPoint) -> FixedPoints:
 def _verdict(found: Settling, points: tuple[FixedPoint, ...]) -> Verdict:
     """What the fixed points come to.
 
-    | every q | explodes | points with a basin   | verdict                    |
-    | ------- | -------- | --------------------- | -------------------------- |
-    | fixed   |          |                       | CONTINUUM                  |
-    |         | some     | none                  | EXPLODES                   |
-    |         | some     | any                   | EXPLODES_ABOVE             |
-    |         | none     | none                  | UNRESOLVED                 |
-    |         | none     | several               | SEVERAL                    |
-    |         | none     | one, at 0             | COLLAPSES                  |
-    |         | none     | one                   | that of its phase          |
+    | every q | explodes | points with a basin | verdict        |
+    | ------- | -------- | ------------------- | -------------- |
+    | fixed   |          |                     | CONTINUUM      |
+    |         | some     | none                | EXPLODES       |
+    |         | some     | any                 | EXPLODES_ABOVE |
+    |         | none     | none                | UNRESOLVED     |
+    |         | none     | several             | SEVERAL        |
+    |         | none     | one                 | that of it     |
     """
     attracting = [p for p in points if p.basin]
     if found.continuum is not None:
@@ -216,9 +215,7 @@ def _verdict(found: Settling, points: tuple[FixedPoint, ...]) -> Verdict:
         return Verdict.UNRESOLVED
     if len(attracting) > 1:
         return Verdict.SEVERAL
-    if attracting[0].q == 0:
-        return Verdict.COLLAPSES
-    return Verdict[attracting[0].phase.name]
+    return attracting[0].verdict
 
 
 def _point(network: Network, point: VariancePoint) -> FixedPoint:
@@ -235,6 +232,7 @@ def _point(network: Network, point: VariancePoint) -> FixedPoint:
         chi1 = 1.0 if abs(chi1 - 1) <= chi1_error else chi1
     phase = Phase.ORDERED if chi1 < 1 else Phase.CRITICAL if chi1 == 1 else Phase.CHAOTIC
     correlation, correlation_slope, correlation_errors = _correlation(network, q, chi1, chi1_error)
+    verdict = Verdict.COLLAPSES if q == 0 and point.basin else Verdict[phase.name]
     depth_scale_q, depth_scale_c = depth_scale(point.slope), depth_scale(correlation_slope)
     errors = {
         "q": q_error, "chi1": chi1_error, "variance_slope": slope_error,
@@ -251,6 +249,7 @@ def _point(network: Network, point: VariancePoint) -> FixedPoint:
         sparsity=_sparsity(activation, q), phase=phase, stable=point.stability == "stable",
         error=q_error / q if q else 0.0, errors={**errors, **correlation_errors},
         correlation_slope=correlation_slope, stability=point.stability, basin=point.basin,
+        verdict=verdict,
     )  # fmt: skip
 
 

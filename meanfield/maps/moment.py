@@ -127,8 +127,9 @@ class Table:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The variances that it covers."""
-        return float(np.exp2(self.edges[0])), float(np.exp2(self.edges[-1]))
+        """The variances that it covers; up to inf if it has all of float64."""
+        with np.errstate(over="ignore"):
+            return float(np.exp2(self.edges[0])), float(np.exp2(self.edges[-1]))
 
 
 @lru_cache(maxsize=16)

@@ -216,10 +216,10 @@ class VarianceTrajectory:
         return f"VarianceTrajectory of {self.network!r}: {len(self) - 1} layers, {ends}"
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the variances layer by layer; see `meanfield.plot.trajectory`."""
+        """Draw the variances layer by layer; see `meanfield.plot.variance_trajectory`."""
         from meanfield import plot
 
-        return plot.trajectory(self, ax=ax, **options)
+        return plot.variance_trajectory(self, ax=ax, **options)
 
 
 def _iterated(V: VarianceMap, start: Array, depth: int) -> tuple[Array, Array]:
