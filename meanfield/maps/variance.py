@@ -20,7 +20,7 @@ from meanfield.maps.moment import OVERFLOW, SecondMoment, Table, second_moment, 
 from meanfield.network import FixedPoint, Network
 from meanfield.precision import EPS, concrete, is_traced
 
-__all__ = ["VarianceMap", "VarianceTrajectory", "network_of", "variance_map"]
+__all__ = ["VarianceMap", "VarianceTrajectory", "checked_depth", "network_of", "variance_map"]
 
 Array = NDArray[np.float64]
 
@@ -143,9 +143,7 @@ class VarianceMap:
             array([1.   , 0.5  , 0.25 , 0.125])
         """
         start = checked_variances("q0", q0, ">= 0")
-        if not isinstance(depth, int | np.integer) or depth < 0:
-            raise ValueError(f"depth: must be a number of layers, 0 or more, got {depth!r}")
-        variance, error = _iterated(self, start, int(depth))
+        variance, error = _iterated(self, start, checked_depth(depth))
         return VarianceTrajectory(self.network, variance, error)
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
@@ -220,6 +218,13 @@ class VarianceTrajectory:
         from meanfield import plot
 
         return plot.variance_trajectory(self, ax=ax, **options)
+
+
+def checked_depth(depth: int) -> int:
+    """A number of layers, or an error that says what is one."""
+    if not isinstance(depth, int | np.integer) or depth < 0:
+        raise ValueError(f"depth: must be a number of layers, 0 or more, got {depth!r}")
+    return int(depth)
 
 
 def _iterated(V: VarianceMap, start: Array, depth: int) -> tuple[Array, Array]:
