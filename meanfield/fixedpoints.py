@@ -231,7 +231,9 @@ def _point(network: Network, point: VariancePoint) -> FixedPoint:
             chi1_error += weight_var * abs(float(gradient.first[0])) * q_error
         chi1 = 1.0 if abs(chi1 - 1) <= chi1_error else chi1
     phase = Phase.ORDERED if chi1 < 1 else Phase.CRITICAL if chi1 == 1 else Phase.CHAOTIC
-    correlation, correlation_slope, correlation_errors = _correlation(network, q, chi1, chi1_error)
+    correlation, correlation_slope, correlation_errors = _correlation(
+        network, q, chi1, q_error, chi1_error
+    )
     verdict = Verdict.COLLAPSES if q == 0 and point.basin else Verdict[phase.name]
     depth_scale_q, depth_scale_c = depth_scale(point.slope), depth_scale(correlation_slope)
     errors = {
@@ -259,7 +261,7 @@ def _scale_error(scale: float, slope: float, slope_error: float) -> float:
 
 
 def _correlation(
-    network: Network, q: float, chi1: float, chi1_error: float
+    network: Network, q: float, chi1: float, q_error: float, chi1_error: float
 ) -> tuple[float, float, dict[str, float]]:
     """`c*`, the slope of the correlation map there, and their errors."""
     if chi1 <= 1:
