@@ -121,6 +121,8 @@ class FixedPoint:
             `"marginal"`; None if `critical` made the point, which looks at the slope alone.
         basin: intervals of the variances that go to the point, open at their ends and empty where
             there are none; None if `critical` made the point.
+        verdict: a `Verdict` of what depth does to inputs at the point, whether it is reached or
+            not; None if `critical` made the point.
     """
 
     network: Network
@@ -140,6 +142,7 @@ class FixedPoint:
     correlation_slope: Any = 1.0
     stability: str | None = None
     basin: tuple[tuple[float, float], ...] | None = None
+    verdict: Any = None
 
     @property
     def activation(self) -> Activation:
