@@ -31,7 +31,12 @@ if TYPE_CHECKING:
         NotElementwiseError,
         UnresolvedError,
     )
+    from meanfield.fixedpoints import FixedPoints, Verdict, fixed_points
+    from meanfield.hermite import HermiteCoefficients, hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
+    from meanfield.maps.correlation import CorrelationFixedPoint, CorrelationMap, correlation_map
+    from meanfield.maps.trajectory import CorrelationTrajectory
+    from meanfield.maps.variance import VarianceMap, VarianceTrajectory, variance_map
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
@@ -40,7 +45,12 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "Activation": "activation",
+    "CorrelationFixedPoint": "maps.correlation",
+    "CorrelationMap": "maps.correlation",
+    "CorrelationTrajectory": "maps.trajectory",
     "FixedPoint": "network",
+    "HermiteCoefficients": "hermite",
+    "FixedPoints": "fixedpoints",
     "MeanFieldError": "errors",
     "Network": "network",
     "NoCriticalPointError": "errors",
@@ -48,17 +58,29 @@ _MODULE_OF = {
     "Phase": "network",
     "PhaseDiagram": "phase",
     "UnresolvedError": "errors",
+    "VarianceMap": "maps.variance",
+    "VarianceTrajectory": "maps.variance",
+    "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
+    "correlation_map": "maps.correlation",
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
+    "hermite_coefficients": "hermite",
+    "fixed_points": "fixedpoints",
     "initializer": "initializers",
     "phase_diagram": "phase",
+    "variance_map": "maps.variance",
 }
 
 __all__ = [
     "Activation",
+    "CorrelationFixedPoint",
+    "CorrelationMap",
+    "CorrelationTrajectory",
     "FixedPoint",
+    "HermiteCoefficients",
+    "FixedPoints",
     "MeanFieldError",
     "Network",
     "NoCriticalPointError",
@@ -66,12 +88,19 @@ __all__ = [
     "Phase",
     "PhaseDiagram",
     "UnresolvedError",
+    "VarianceMap",
+    "VarianceTrajectory",
+    "Verdict",
     "bias_initializer",
+    "correlation_map",
     "critical",
     "critical_line",
     "critical_points",
+    "hermite_coefficients",
+    "fixed_points",
     "initializer",
     "phase_diagram",
+    "variance_map",
 ]
 
 

@@ -14,7 +14,7 @@ Negative correlations are the positive ones of `f(u)` and `f(-v)`.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import gamma, pi, sqrt
 from typing import Any, NamedTuple
 
@@ -25,29 +25,37 @@ from numpy.typing import NDArray
 from meanfield.activation import Activation
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
-from meanfield.legendre import ORDER, TO_COEFFICIENTS, WEIGHTS, nodes
+from meanfield.legendre import ORDER, WEIGHTS, nodes
 from meanfield.precision import EPS
-from meanfield.structure import CHEBYSHEV, Side, side_of, structure
+from meanfield.sides import LEAST_SIGMAS, Side, side_of
+from meanfield.structure import RESOLVED, StructurePanels, legendre_series, resolved_structure
 
 __all__ = ["Covariance", "Difference", "Values", "difference"]
 
 Array = NDArray[np.float64]
 
-_WIDEST = 0.75  # panels in y, for y of the largest variance, 1/2
-_RESOLVED = 1e-13
-_NARROWEST = 2.0**-30
-_MANY_CROSSINGS = 256
-_MANY_ROWS = 1 << 16
-_SPARED = 1e-9  # crossings of kinks nearer to one another, relatively, are one
 _OCTAVES = 10  # of the innermost panel in y that are weighed one by one
 _NEAR = 2.0**-6  # standard deviation of y, beside that panel, below which its polynomial is
 _CHUNK = 2048
+_ROUNDING = 100 * EPS  # of exponents up to 36, of sums over hundreds of nodes, twice
+_UNKNOWN = 0.05  # relative error of a moment that is no number to compute with
 
-_ORDER = len(CHEBYSHEV)
-_TO_CHEBYSHEV: Array = chebyshev.chebvander(CHEBYSHEV, _ORDER - 1) * (2 / _ORDER)
-_TO_CHEBYSHEV[:, 0] *= 0.5
-_SLOPE = np.zeros((_ORDER, _ORDER))
-_SLOPE[:-1] = chebyshev.chebder(np.eye(_ORDER))
+# exp(-x^2 / 2t) is analytic in log t in the strip |Im log t| < pi/2: 20 Chebyshev nodes on the
+# octave of the variance t of x leave 9.2^-20 = 5e-20. Where phi grows like exp(3x) it takes more.
+_ORDERS = (20, 40, 80)
+
+
+@lru_cache(maxsize=8)
+def _chebyshev(order: int) -> tuple[Array, Array, Array]:
+    """Variances of `x`; the matrices from values there to a series, and on to its derivative."""
+    points = np.cos(np.pi * (np.arange(order) + 0.5) / order)
+    to_series = chebyshev.chebvander(points, order - 1) * (2 / order)
+    to_series[:, 0] *= 0.5
+    slope = np.zeros((order, order))
+    slope[:-1] = chebyshev.chebder(np.eye(order))
+    return np.exp2(0.5 * (points - 1)), np.array(to_series, np.float64), slope
+
+
 # from the Legendre series on [0, 1] to powers, row by row
 _TO_POWERS = np.zeros((ORDER, ORDER))
 for _n in range(ORDER):
@@ -71,7 +79,7 @@ class Difference:
     dy: Array
     table: Array  # of F at y: Chebyshev coefficients in the log of the variance of x
     doubt: Array  # of F at y
-    near: Array  # the same for F = y^power sum_k near[k] y^k at small y, shape (16, 20)
+    near: Array  # the same for F = y^power sum_k near[k] y^k at small y, shape (16, order)
     near_doubt: float
     power: int
     width: float  # of the panel next to y = 0
@@ -83,8 +91,9 @@ class Difference:
 
     def _at(self, g: Array) -> Values:
         t = 1 - 0.5 * g  # the variance of x
-        powers = chebyshev.chebvander(2 * np.log2(t) + 1, _ORDER - 1)
-        rates = powers @ _SLOPE * (-1 / (np.log(2.0) * t))[:, None]
+        order = self.table.shape[1]
+        powers = chebyshev.chebvander(2 * np.log2(t) + 1, order - 1)
+        rates = powers @ _chebyshev(order)[2] * (-1 / (np.log(2.0) * t))[:, None]
         near = np.sqrt(0.5 * g) <= _NEAR * self.width
         result = Values(*np.empty((3, len(g))))
         for which, part in ((near, self._near), (~near, self._far)):
@@ -102,7 +111,7 @@ class Difference:
         sums, moved = weight @ self.table, (weight * (u2 - 1) / (4 * size)) @ self.table
         value = np.sum(sums * powers, axis=1)
         slope = np.sum(sums * rates + moved * powers, axis=1)
-        return Values(value, slope, weight @ self.doubt + 4 * EPS * value)
+        return Values(value, slope, weight @ self.doubt + _ROUNDING * value)
 
     def _near(self, g: Array, powers: Any, rates: Any) -> Values:
         # half of a Gaussian integral of y^k: moment[k] s^k, whose rate in g is k s^(k - 2) / 4
@@ -115,7 +124,7 @@ class Difference:
         moved[(series == 0) | (np.zeros_like(s) + k == 0)] = 0.0
         value = np.sum(terms * series, axis=1)
         slope = np.sum(terms * (rates @ self.near.T) + moved, axis=1)
-        return Values(value, slope, self.near_doubt * terms[:, 0] + 4 * EPS * value)
+        return Values(value, slope, self.near_doubt * terms[:, 0] + _ROUNDING * value)
 
 
 # E[|z|^k] / 2
@@ -127,92 +136,46 @@ _HALF_MOMENTS = np.array(
 def difference(f: Side, g: Side) -> Difference:
     """Sample the structure function of a pair; `f is g` where both have one variance."""
     power = f.power if f is g else 0
-    noise = float(np.hypot(f.noise, g.noise))
-    edges = _edges(f, g)
-    left, right = edges[:-1], edges[1:]
-    parts, rows, at, sizes = [], 0, np.array([]), np.zeros((0, _ORDER))
-    while len(left):
-        y = nodes(left, right)
-        rows += y.size
-        if rows > _MANY_ROWS:
-            raise UnresolvedError(
-                f"{f.activation.name}: E[phi(u) phi(v)] is not resolved with {_MANY_ROWS} nodes at "
-                f"q = {f.scale**2:.6g}; the activation is too rough there: ask for a smaller q"
-            )
-        F = _even(f, g, y.ravel()).reshape(*y.shape, _ORDER)
-        reduced = F / y[:, :, None] ** power
-        coefficients = np.einsum("pjm,jn->pnm", reduced, TO_COEFFICIENTS)
-        # An error at y counts by the weight there, which at g = 1 falls like exp(-y^2) and faster
-        # at smaller g: beside what lies nearer to zero. Next to zero D must be right beside itself.
-        at = np.append(at, left)
-        sizes = np.concatenate([sizes, np.max(F * np.exp(-y * y)[:, :, None], axis=1)])
-        order = np.argsort(at, kind="stable")
-        inner = np.maximum.accumulate(sizes[order], axis=0)
-        inner = inner[np.searchsorted(at[order], left, side="right") - 1]
-        own = np.max(reduced, axis=1)
-        scale = np.where(
-            (left == 0)[:, None], own, inner * (np.exp(left * left) / right**power)[:, None]
-        )
-        rounding = noise * np.max(np.sqrt(F) / y[:, :, None] ** power, axis=1) + 4 * EPS * own
-        last = np.max(np.abs(coefficients[:, -2:]), axis=1)
-        done = np.all(last <= np.maximum(_RESOLVED * scale, rounding), axis=1)
-        done |= right - left < _NARROWEST
-        doubt = np.max(last + rounding, axis=1)
-        parts.append([a[done] for a in (left, right, coefficients, F, doubt)])
-        middle = 0.5 * (left + right)
-        left, right = (
-            np.column_stack(ends)[~done].ravel() for ends in ((left, middle), (middle, right))
-        )
-    left, right, coefficients, F, doubt = (np.concatenate(p) for p in zip(*parts, strict=True))
-    order = np.argsort(left)
-    left, right, coefficients, F, doubt = (a[order] for a in (left, right, coefficients, F, doubt))
-    return _assembled(f, g, power, left, right, coefficients[0], F, doubt)
+    for order in _ORDERS:
+        t, to_series, _ = _chebyshev(order)
+        panels = resolved_structure(f, g, power, t)
+        series = panels.F @ to_series
+        last = np.max(np.abs(series[..., -2:]), axis=-1)
+        weight = np.exp(-(panels.y**2))
+        if np.max(last * weight) <= RESOLVED * np.max(np.abs(series[..., 0]) * weight):
+            return _assembled(f, g, power, panels, to_series)
+    raise UnresolvedError(
+        f"{f.activation.name}: E[phi(u) phi(v)] cannot be computed at q = {f.scale**2:.6g}: phi "
+        "grows too fast; ask for a smaller q"
+    )
 
 
-def _even(f: Side, g: Side, y: Array) -> Array:
-    """Mean of `F(y)` and `F(-y)`."""
-    return structure(f, g, y) if f is g else 0.5 * (structure(f, g, y) + structure(g, f, y))
-
-
-def _assembled(f, g, power, left, right, innermost, F, doubt) -> Difference:
+def _assembled(
+    f: Side, g: Side, power: int, panels: StructurePanels, to_series: Array
+) -> Difference:
     """The table, with the innermost panel replaced by octaves of it."""
-    width = right[0]
+    width = float(panels.right[0])
+    innermost = legendre_series(panels.F[:1] / panels.y[:1, :, None] ** power)[0]
     ends = width * np.append(0.0, 2.0 ** np.arange(-_OCTAVES, 1.0))
     y = nodes(ends[:-1], ends[1:])
     inner = legendre.legvander(2 * y / width - 1, ORDER - 1) @ innermost
     inner = inner * y[:, :, None] ** power
-    y = np.concatenate([y, nodes(left[1:], right[1:])])
-    widths = np.append(np.diff(ends), (right - left)[1:])
-    doubts = np.append(np.full(len(ends) - 1, doubt[0]), doubt[1:])
-    near = _TO_POWERS.T @ innermost @ _TO_CHEBYSHEV / width ** np.arange(ORDER)[:, None]
+    y = np.concatenate([y, panels.y[1:]])
+    widths = np.append(np.diff(ends), (panels.right - panels.left)[1:])
+    doubts = np.append(np.full(len(ends) - 1, panels.doubt[0]), panels.doubt[1:])
+    near = _TO_POWERS.T @ innermost @ to_series / width ** np.arange(ORDER)[:, None]
     if power == 0 and not (f.power == g.power == 1):
         near[1] = 0.0  # F is even, and smooth to first order unless both sides jump at y = 0
     return Difference(
         y=y.ravel(),
         dy=(0.5 * widths[:, None] * WEIGHTS).ravel(),
-        table=np.concatenate([inner, F[1:]]).reshape(y.size, _ORDER) @ _TO_CHEBYSHEV,
+        table=np.concatenate([inner, panels.F[1:]]).reshape(y.size, -1) @ to_series,
         doubt=(doubts[:, None] * y**power).ravel(),
         near=near,
-        near_doubt=float(doubt[0]),
+        near_doubt=float(panels.doubt[0]),
         power=power,
         width=width,
     )
-
-
-def _edges(f: Side, g: Side) -> Array:
-    """Panels in `y`: split where a kink of `f` meets one of `g`, none wider than its distance."""
-    top = 0.75 * max(f.reach, g.reach)  # y = sqrt(1/2) z, and no less for phi that grow
-    cross = np.unique(0.5 * np.abs(f.kinks[:, None] - g.kinks))
-    cross = cross[(cross > 0) & (cross < top)]
-    if len(cross) > _MANY_CROSSINGS:  # then bisection finds those that matter
-        cross = cross[:0]
-    cross = cross[np.diff(cross, prepend=0.0) > _SPARED * cross]
-    edges = [0.0]
-    for end in [*cross, top]:
-        while end - edges[-1] > 1.3 * (step := min(_WIDEST, edges[-1] or _WIDEST)):
-            edges.append(edges[-1] + step)
-        edges.append(end)
-    return np.array(edges)
 
 
 class Covariance:
@@ -228,11 +191,26 @@ class Covariance:
         self, activation: Activation, q: float | tuple[float, float], derivative: bool = False
     ) -> None:
         pair = q if isinstance(q, tuple) else (q, q)
-        moments = activation.moments(np.array(pair))
+        each = [activation.moments(np.array([x])) for x in pair[: 1 + (pair[0] != pair[1])]]
         column = MOMENTS.index("dphi2" if derivative else "phi2")
         self.activation, self.q, self.derivative = activation, pair, derivative
-        self.second_moment = float(np.mean(moments.value[:, column]))
-        self.second_moment_error = float(np.mean(moments.error[:, column]))
+        self.moments = tuple(
+            np.resize([part[0, column] for part in parts], 2)
+            for parts in ([m.value for m in each], [m.error for m in each])
+        )
+        if not np.all(self.moments[1] <= _UNKNOWN * self.moments[0]):
+            name = "E[phi'^2]" if derivative else "E[phi^2]"
+            raise UnresolvedError(activation.why_not(max(pair), name))
+
+    @property
+    def second_moment(self) -> float:
+        """`(E[phi(u)^2] + E[phi(v)^2]) / 2`."""
+        return float(np.mean(self.moments[0]))
+
+    @property
+    def second_moment_error(self) -> float:
+        """A bound of its absolute error."""
+        return float(np.mean(self.moments[1]))
 
     def difference(self, g: Array) -> Values:
         """`(E[phi(u)^2] + E[phi(v)^2]) / 2 - E[phi(u) phi(v)]` at `c = 1 - g`, `g` in [0, 2]."""
@@ -248,16 +226,23 @@ class Covariance:
 
     @cached_property
     def _alike(self) -> Difference:
-        f = side_of(self.activation, self.q[0], derivative=self.derivative)
-        same = self.q[0] == self.q[1]
-        return difference(
-            f, f if same else side_of(self.activation, self.q[1], derivative=self.derivative)
-        )
+        return difference(*self._sides(mirrored=False))
 
     @cached_property
     def _opposite(self) -> Difference:
-        f, g = (
-            side_of(self.activation, q, mirrored, self.derivative)
-            for q, mirrored in zip(self.q, (False, True), strict=True)
-        )
-        return difference(f, g)
+        return difference(*self._sides(mirrored=True))
+
+    def _sides(self, mirrored: bool) -> tuple[Side, Side]:
+        """Both sides, reaching equally far: `v` goes where `u` goes, however small `phi(v)`."""
+
+        def sides(least: float) -> list[Side]:
+            return [
+                side_of(self.activation, q, mirror, self.derivative, least)
+                for q, mirror in zip(self.q, (False, mirrored), strict=True)
+            ]
+
+        if self.q[0] == self.q[1] and not mirrored:
+            f = side_of(self.activation, self.q[0], derivative=self.derivative)
+            return f, f
+        f, g = sides(max(side.reach for side in sides(LEAST_SIGMAS)))
+        return f, g

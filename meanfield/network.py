@@ -22,7 +22,7 @@ class Phase(IntEnum):
     ORDERED = 0  # chi1 < 1: they become one
     CRITICAL = 1  # chi1 = 1: the edge of chaos
     CHAOTIC = 2  # chi1 > 1: they part
-    EXPLODES = 3  # the variance grows without bound: no fixed point is reached
+    EXPLODES = 3  # no fixed point is reached: their variance grows without bound
     UNRESOLVED = -1  # where depth leads cannot be computed
 
     def __str__(self) -> str:
@@ -111,10 +111,16 @@ class FixedPoint:
         sparsity: `P(phi = 0)`.
         phase: a `Phase`.
         stable: whether variances near `q` return to it (`|V'| < 1`); marginal ones do not.
-        error: bound of the relative error of `weight_var`, and of that of `bias_var` beside `q`.
+        error: bound of the relative error of `weight_var`, and of that of `bias_var` beside `q`;
+            of that of `q` where the variances were given.
         errors: bounds of the absolute errors by field; what is printed stops at these digits.
         universality_class: `"scale-invariant"`, `"K*=0"` or `"half-stable"` where both
             susceptibilities are 1, else None.
+        correlation_slope: slope of the correlation map at `correlation`; `chi1` where that is 1.
+        stability: `"stable"`, `"unstable"`, `"half-stable"` (attracts from one side) or
+            `"marginal"`; None if `critical` made the point, which looks at the slope alone.
+        basin: intervals of the variances that go to the point, open at their ends and empty where
+            there are none; None if `critical` made the point.
     """
 
     network: Network
@@ -131,6 +137,9 @@ class FixedPoint:
     error: Any
     errors: Mapping[str, Any] = field(default_factory=dict)
     universality_class: str | None = None
+    correlation_slope: Any = 1.0
+    stability: str | None = None
+    basin: tuple[tuple[float, float], ...] | None = None
 
     @property
     def activation(self) -> Activation:
@@ -169,6 +178,10 @@ class FixedPoint:
                 numbers[name] = value.tolist() if hasattr(value, "tolist") else value
         numbers["input_second_moment"] = np.asarray(self.input_second_moment).tolist()
         numbers["universality_class"] = self.universality_class
+        if self.basin is not None:
+            numbers["correlation_slope"] = self.correlation_slope
+            numbers["stability"] = self.stability
+            numbers["basin"] = [list(interval) for interval in self.basin]
         return numbers
 
     def __str__(self) -> str:
@@ -183,6 +196,9 @@ class FixedPoint:
             lines.append(f"  {name:20} {text}")
         if self.universality_class == "scale-invariant":
             lines.append("  any q is a fixed point: the variances do not depend on it")
+        if self.basin is not None:
+            lines.append(f"  {'stability':20} {self.stability}")
+            lines.append(f"  {'basin':20} {intervals(self.basin)}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -199,6 +215,13 @@ def digits(value: float, error: float | None) -> str:
         return f"{value:.0e} (no digit is certain: the error is {error:.0e})"
     certain = 15 if error <= 0 else floor(log10(abs(value))) - floor(log10(2 * error))
     return f"{value:.{max(1, min(15, certain))}g}"
+
+
+def intervals(pieces: tuple[tuple[float, float], ...]) -> str:
+    """Intervals of variances, as words."""
+    if not pieces:
+        return "none"
+    return " and ".join(f"q from {low:.6g} to {high:.6g}" for low, high in pieces)
 
 
 def _short(value: Any) -> str:

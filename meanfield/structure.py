@@ -1,159 +1,118 @@
 r"""The structure function `F(y) = E_x[(f(x + y) - g(x - y))^2]` of activations, from samples.
 
 `f(z) = phi(s z)` in units of the standard deviation `s` of the pre-activations, or its mirror image
-or its derivative; `x ~ N(0, t)` at sixteen and four variances `t` between 1/2 and 1 at once. With
-`u = x + y` and `v = x - y` the integrand is smooth between the kinks of `f`, shifted down by `y`,
-and those of `g`, shifted up.
+or its derivative; `x ~ N(0, t)` at many variances `t` at once. With `u = x + y` and `v = x - y` the
+integrand is smooth between the kinks of `f`, shifted down by `y`, and those of `g`, shifted up.
 """
 
-from dataclasses import dataclass
-from functools import lru_cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.activation import LEAST_REACH, Activation
 from meanfield.errors import UnresolvedError
-from meanfield.legendre import WEIGHTS, coefficients, nodes, series, slope_series
-from meanfield.panels import Panels, resolve
+from meanfield.legendre import TO_COEFFICIENTS, WEIGHTS, nodes
 from meanfield.precision import EPS, concrete
+from meanfield.sides import Side
 
-__all__ = ["CHEBYSHEV", "Side", "side_of", "slope_jumps", "structure"]
+__all__ = ["RESOLVED", "StructurePanels", "legendre_series", "resolved_structure", "structure"]
 
 Array = NDArray[np.float64]
 
-# exp(-x^2 / 2t) is analytic in log t in the strip |Im log t| < pi/2: 20 Chebyshev nodes on an
-# octave of t leave 9.2^-20 = 5e-20, and their derivatives in t are right too
-CHEBYSHEV = np.cos(np.pi * (np.arange(20) + 0.5) / 20)
-_VARIANCES = np.exp(0.5 * np.log(2.0) * (CHEBYSHEV - 1))  # of x, from 1/2 to 1
-
-_WIDEST = 1.5  # panels in x, for the weight of the smallest variance
-_LEAST_SIGMAS = 8.5  # P(|z| > 8.5) = 2e-17
-_MOST_SIGMAS = 1e4
-_NEGLIGIBLE = 1e-19  # share of E[phi^2] and of E[phi'^2] beyond what is integrated over
-_NARROWEST = 2.0**-46
+_WIDEST = 0.75  # panels in y, for y of the largest variance, 1/2
+RESOLVED = 1e-13
+_NARROWEST = 2.0**-30
+_MANY_CROSSINGS = 256
+_MANY_ROWS = 1 << 16
+_SPARED = 1e-9  # crossings of kinks nearer to one another, relatively, are one
 _BLOCK = 512  # panels per call of the compiled sum, so that it compiles once
 
 
-@dataclass(frozen=True)
-class Side:
-    """`f(z) = phi(scale z)`, or `phi'(scale z)`, and where in `z` it is smooth."""
+class StructurePanels(NamedTuple):
+    """Panels in `y` from 0 outwards; `F` at their nodes, shape (panels, 16, order)."""
 
-    activation: Activation
-    scale: float  # standard deviation; negative for the mirror image
-    derivative: bool
-    edges: Array  # of the panels on which it is resolved
-    kinks: Array
-    reach: float  # nothing beyond |z| = reach matters
-    noise: float  # root mean square error of its values
-    power: int  # E[(f(x + y) - f(x - y))^2] vanishes like y^power
-
-    def __call__(self, z: Array) -> Array:
-        """Values at any `z`."""
-        x = self.scale * z
-        if not self.derivative:
-            return self.activation.sampled.values(x)
-        slope = self.activation.sampled(x).slope
-        if slope is None:
-            slope = _slope(_pieces(self.activation, _octave(self.reach * abs(self.scale))), x)
-        return slope
+    left: Array
+    right: Array
+    y: Array
+    F: Array
+    doubt: Array  # of F / y^power, one number a panel
 
 
-def side_of(
-    activation: Activation, q: float, mirrored: bool = False, derivative: bool = False
-) -> Side:
-    """The side of a pair whose variance is `q`; `mirrored` gives `f(-z)`.
-
-    Raises:
-        UnresolvedError: it grows too fast for its covariances to be had in float64.
-    """
-    scale = float(np.sqrt(q))
-    reach = _octave(13.0 * scale)
-    while True:
-        samples = activation.columns(reach).samples
-        with np.errstate(all="ignore"):
-            weight = np.exp(-0.5 * samples.x**2 / q) * samples.dx
-            masses = np.stack([weight * samples.value**2, weight * samples.slope**2])
-            outwards = np.argsort(np.abs(samples.x))[::-1]
-            outside = np.cumsum(masses[:, outwards], axis=1)
-            counts = np.any(outside > _NEGLIGIBLE * outside[:, -1:], axis=0)
-        sigmas = float(np.abs(samples.x[outwards[np.argmax(counts)]])) / scale
-        if sigmas * scale < 0.9 * reach or reach > _MOST_SIGMAS * scale or all(samples.broken):
-            break
-        reach *= 2
-    known = float(np.min(np.abs(samples.reach))) / scale
-    if not np.all(np.isfinite(outside)) or sigmas > 0.98 * known:
-        raise UnresolvedError(activation.why_not(q, "E[phi(u) phi(v)]"))
-    sigmas = min(max(_LEAST_SIGMAS, sigmas), known)
-    pieces = _pieces(activation, reach)
-    edges = np.clip(np.append(pieces.left, pieces.right[-1]) / scale, -sigmas, sigmas)
-    edges = _subdivided(np.unique(edges), _WIDEST)
-    kinks = samples.kinks[np.abs(samples.kinks) < sigmas * scale] / scale
-    noises = samples.slope_noise if derivative else samples.noise
-    jumps = slope_jumps(activation, q)[0] if derivative else samples.jumps
-    sign = -1.0 if mirrored else 1.0
-    return Side(
-        activation, sign * scale, derivative, np.sort(sign * edges), np.sort(sign * kinks), sigmas,
-        noise=float(np.sqrt(np.sum(weight * noises**2) / np.sum(weight))),
-        power=1 if len(jumps) else 2,
-    )  # fmt: skip
-
-
-def slope_jumps(activation: Activation, q: float) -> tuple[Array, Array]:
-    """Where `phi'` jumps within reach of a Gaussian of variance `q`, and by how much."""
-    reach = _octave(13.0 * float(np.sqrt(q)))
-    kinks, pieces = activation.columns(reach).samples.kinks, _pieces(activation, reach)
-    at = np.searchsorted(pieces.left, kinks)
-    inside = (at > 0) & (at < len(pieces.left))
-    kinks, at = kinks[inside], at[inside]
-    width = pieces.right - pieces.left
-    slopes = slope_series(coefficients(pieces.value), width)
-    one = np.ones(len(at))
-    jumps = series(slopes[at], -one) - series(slopes[at - 1], one)
-    # the largest |dP_n/du| for n = 15 is 120, beside an edge
-    noise = 120 * (2 / width) * np.maximum(pieces.noise, EPS * np.max(np.abs(pieces.value), axis=1))
-    true = np.abs(jumps) > 4 * (noise[at] + noise[at - 1])
-    return kinks[true], jumps[true]
+def resolved_structure(f: Side, g: Side, power: int, t: Array) -> StructurePanels:
+    """Bisect panels in `y` until `F / y^power` is resolved on each."""
+    noise = float(np.hypot(f.noise, g.noise))
+    edges = _edges(f, g)
+    left, right = edges[:-1], edges[1:]
+    done: list[StructurePanels] = []
+    rows, at, sizes = 0, np.array([]), np.zeros((0, len(t)))
+    while len(left):
+        y = nodes(left, right)
+        rows += y.size
+        if rows > _MANY_ROWS:
+            raise UnresolvedError(
+                f"{f.activation.name}: E[phi(u) phi(v)] is not resolved with {_MANY_ROWS} nodes at "
+                f"q = {f.scale**2:.6g}; the activation is too rough there: ask for a smaller q"
+            )
+        F = _even(f, g, y.ravel(), t).reshape(*y.shape, len(t))
+        reduced = F / y[:, :, None] ** power
+        # An error at y counts by the weight there, which at g = 1 falls like exp(-y^2) and faster
+        # at smaller g: beside what lies nearer to zero. Next to zero D must be right beside itself.
+        at = np.append(at, left)
+        sizes = np.concatenate([sizes, np.max(F * np.exp(-y * y)[:, :, None], axis=1)])
+        order = np.argsort(at, kind="stable")
+        inner = np.maximum.accumulate(sizes[order], axis=0)
+        inner = inner[np.searchsorted(at[order], left, side="right") - 1]
+        own = np.max(reduced, axis=1)
+        scale = np.where(
+            (left == 0)[:, None], own, inner * (np.exp(left * left) / right**power)[:, None]
+        )
+        rounding = noise * np.max(np.sqrt(F) / y[:, :, None] ** power, axis=1) + 4 * EPS * own
+        last = np.max(np.abs(legendre_series(reduced)[:, -2:]), axis=1)
+        ended = np.all(last <= np.maximum(RESOLVED * scale, rounding), axis=1)
+        ended |= right - left < _NARROWEST
+        panels = StructurePanels(left, right, y, F, np.max(last + rounding, axis=1))
+        done.append(StructurePanels(*(part[ended] for part in panels)))
+        middle = 0.5 * (left + right)
+        left, right = (
+            np.column_stack(ends)[~ended].ravel() for ends in ((left, middle), (middle, right))
+        )
+    panels = StructurePanels(*(np.concatenate(parts) for parts in zip(*done, strict=True)))
+    return StructurePanels(*(part[np.argsort(panels.left)] for part in panels))
 
 
-def _octave(x: float) -> float:
-    return max(LEAST_REACH, 2.0 ** float(np.ceil(np.log2(x))))
+def legendre_series(values: Array) -> Array:
+    """Legendre coefficients along the second axis of three."""
+    return np.einsum("pjm,jn->pnm", values, TO_COEFFICIENTS)
 
 
-@lru_cache(maxsize=64)
-def _pieces(activation: Activation, reach: float) -> Panels:
-    """The widest panels on `[-reach, reach]` on which the activation is resolved."""
-    samples = activation.columns(reach).samples
-    octaves = 2.0 ** np.arange(-1.0, np.log2(reach) + 1)
-    edges = np.concatenate([-octaves, octaves])
-    edges = edges[(edges > samples.reach[0]) & (edges < samples.reach[1])]
-    if len(samples.kinks):  # no slivers between a kink and an edge that means nothing
-        edges = edges[np.min(np.abs(edges[:, None] - samples.kinks), axis=1) > 1e-2 * np.abs(edges)]
-    edges = np.unique(np.concatenate([samples.reach, edges, samples.kinks]))
-    return resolve(activation.sampled, edges, _NARROWEST)
+def _even(f: Side, g: Side, y: Array, t: Array) -> Array:
+    """Mean of `F(y)` and `F(-y)`."""
+    if f is g:
+        return structure(f, g, y, t)
+    return 0.5 * (structure(f, g, y, t) + structure(g, f, y, t))
 
 
-def _slope(pieces: Panels, x: Array) -> Array:
-    """`phi'` of a black box, from the series on its pieces."""
-    width = pieces.right - pieces.left
-    which = np.clip(np.searchsorted(pieces.left, x, side="right") - 1, 0, len(width) - 1)
-    u = (2 * x - pieces.left[which] - pieces.right[which]) / width[which]
-    return series(slope_series(coefficients(pieces.value), width)[which], u)
+def _edges(f: Side, g: Side) -> Array:
+    """Panels in `y`: split where a kink of `f` meets one of `g`, none wider than its distance."""
+    top = 0.75 * max(f.reach, g.reach)  # y = sqrt(1/2) z, and no less for phi that grow
+    cross = np.unique(0.5 * np.abs(f.kinks[:, None] - g.kinks))
+    cross = cross[(cross > 0) & (cross < top)]
+    if len(cross) > _MANY_CROSSINGS:  # then bisection finds those that matter
+        cross = cross[:0]
+    cross = cross[np.diff(cross, prepend=0.0) > _SPARED * cross]
+    edges = [0.0]
+    for end in [*cross, top]:
+        while end - edges[-1] > 1.3 * (step := min(_WIDEST, edges[-1] or _WIDEST)):
+            edges.append(edges[-1] + step)
+        edges.append(end)
+    return np.array(edges)
 
 
-def _subdivided(edges: Array, widest: float) -> Array:
-    """More edges, so that no two are farther apart than `widest`."""
-    counts = np.maximum(np.ceil(np.diff(edges) / widest), 1).astype(int)
-    within = np.arange(np.sum(counts)) - np.repeat(np.cumsum(counts) - counts, counts)
-    steps = np.repeat(np.diff(edges) / counts, counts)
-    return np.append(np.repeat(edges[:-1], counts) + within * steps, edges[-1])
-
-
-def _weighed(x: jax.Array, mass: jax.Array) -> jax.Array:
+def _weighed(x: jax.Array, mass: jax.Array, t: jax.Array) -> jax.Array:
     """Sums over panels of `mass` at `x`, weighted by the density of each variance."""
-    t = jnp.asarray(_VARIANCES)[None, None, :]
+    t = t[None, None, :]
     weight = jnp.exp(-0.5 * (x * x)[:, :, None] / t) / jnp.sqrt(2 * jnp.pi * t)
     return jnp.sum(weight * mass[:, :, None], axis=1)
 
@@ -161,8 +120,8 @@ def _weighed(x: jax.Array, mass: jax.Array) -> jax.Array:
 _compiled = jax.jit(_weighed)
 
 
-def structure(f: Side, g: Side, y: Array) -> Array:
-    """`F(y)` for `y > 0`, shape (n,), at all variances of `x`; shape (n, 20)."""
+def structure(f: Side, g: Side, y: Array, t: Array) -> Array:
+    """`F(y)` for `y > 0`, shape (n,), at the variances `t` of `x`, shape (m,); shape (n, m)."""
     low = np.maximum(-f.reach - y, y - g.reach)[:, None]
     high = np.minimum(f.reach - y, g.reach + y)[:, None]
     edges = np.concatenate([f.edges - y[:, None], g.edges + y[:, None]], axis=1)
@@ -175,7 +134,7 @@ def structure(f: Side, g: Side, y: Array) -> Array:
     missing = -len(x) % _BLOCK
     blocks = [np.pad(a, ((0, missing), (0, 0))).reshape(-1, _BLOCK, x.shape[1]) for a in (x, mass)]
     with concrete():
-        sums = [np.asarray(_compiled(*block)) for block in zip(*blocks, strict=True)]
+        sums = [np.asarray(_compiled(*block, t)) for block in zip(*blocks, strict=True)]
     return np.add.reduceat(
         np.concatenate(sums)[: len(row)], np.searchsorted(row, np.arange(len(y))), axis=0
     )

@@ -1,0 +1,326 @@
+r"""The correlation map: what one layer does to the correlation of two inputs.
+
+    C(c) = (weight_var E[phi(u) phi(v)] + bias_var) / V(q),
+
+with `u`, `v` of variance `q` and correlation `c`. `C(1) = 1`; its slope there decides the phase.
+Near 1 it is `1 - C` that carries the information, and that is what is computed, with full relative
+precision in `g`: `1 - C(1 - g) = weight_var D(g) / V(q)` (see `meanfield.bivariate`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from meanfield.bivariate import Covariance, Values
+from meanfield.criticality import depth_scale
+from meanfield.errors import MeanFieldError
+from meanfield.maps.decay import Decay, decay_of
+from meanfield.network import FixedPoint, Network, _short
+from meanfield.precision import EPS
+
+if TYPE_CHECKING:
+    from meanfield.maps.trajectory import CorrelationTrajectory
+
+__all__ = ["CorrelationFixedPoint", "CorrelationMap", "correlation_map"]
+
+Array = NDArray[np.float64]
+
+_LEAST_GAP = 1e-60  # 1 - c* below this is 0
+
+
+@dataclass(frozen=True)
+class CorrelationFixedPoint:
+    """The correlation to which depth takes two inputs; converts with `float()`.
+
+    Attributes:
+        correlation: `c*`, stable, in [0, 1].
+        one_minus: `1 - c*`, to full relative precision.
+        slope: `C'(c*)`.
+        depth_scale: `-1 / ln C'(c*)` layers; inf at slope 1.
+        error: bound of the absolute error of `correlation`.
+        errors: the same for `one_minus` and `slope`.
+    """
+
+    correlation: float
+    one_minus: float
+    slope: float
+    depth_scale: float
+    error: float
+    slope_error: float
+
+    def __float__(self) -> float:
+        return self.correlation
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CorrelationMap:
+    r"""`C(c)`, the correlation after one layer of two inputs of correlation `c`.
+
+    `C(c) = (weight_var E[phi(u) phi(v)] + bias_var) / sqrt(V(q1) V(q2))` for inputs whose
+    pre-activations have variances `q1`, `q2`; `C(1) = 1` where they are one `q`. Made by
+    `correlation_map`. Calls take numbers or arrays of any shape.
+
+    Attributes:
+        network: the `Network`.
+        q: the variance of both inputs, or the pair of their variances.
+    """
+
+    network: Network
+    q: Any
+
+    def __call__(self, c: ArrayLike) -> Any:
+        """`C(c)` for correlations in [-1, 1]; absolute error about 1e-15."""
+        return _applied(lambda g: 1 - self._complement(g).value, 1 - _correlations("c", c))
+
+    def complement(self, g: ArrayLike) -> Any:
+        """`1 - C(1 - g)` for `g` in [0, 2]; of equal variances to full relative precision."""
+        return _applied(lambda g: self._complement(g).value, _gaps(g))
+
+    def slope(self, c: ArrayLike) -> Any:
+        """`C'(c)`, from `E[phi'(u) phi'(v)]`; `chi1` at 1, and infinite there if `phi` jumps."""
+        return _applied(lambda g: self._slope(g)[0], 1 - _correlations("c", c))
+
+    def curvature(self, c: ArrayLike) -> Any:
+        """`C''(c)`, from `E[phi''(u) phi''(v)]`; at 1 infinite if `phi'` jumps.
+
+        Raises:
+            ValueError: `phi` jumps, and its second derivative has no meaning.
+        """
+        if self._is_rough:
+            raise MeanFieldError(
+                f"C.curvature: {self.network.activation.name} jumps or its slope is unbounded, so "
+                "C'' is not had from its derivatives; take differences of C.slope"
+            )
+        return _applied(self._curvature, 1 - _correlations("c", c))
+
+    def error(self, c: ArrayLike) -> Any:
+        """A bound of the absolute error of `C(c)`."""
+        return _applied(lambda g: self._complement(g).error, 1 - _correlations("c", c))
+
+    def iterate(self, c0: ArrayLike, depth: int) -> "CorrelationTrajectory":
+        """Correlations through `depth` layers, and the variances that go with them.
+
+        Variances that one layer does not reproduce evolve along with the correlations.
+
+        Args:
+            c0: correlations in [-1, 1] of the pre-activations of the first layer, any shape.
+            depth: number of layers, at least 0.
+
+        Returns:
+            A `CorrelationTrajectory`, of length `depth + 1`, with `c0` at index 0.
+        """
+        from meanfield.maps.trajectory import correlation_trajectory
+
+        return correlation_trajectory(self, _correlations("c0", c0), depth)
+
+    def fixed_point(self) -> CorrelationFixedPoint:
+        """The stable fixed point in [0, 1]: 1 where `C'(1) <= 1`, else the one below.
+
+        `C` is increasing and convex on [0, 1] with `C(0) >= 0`, so there is no other.
+
+        Raises:
+            ValueError: the two variances differ.
+        """
+        if isinstance(self.q, tuple):
+            raise MeanFieldError(
+                f"q: fixed points of the correlation are for inputs of one variance, got {self.q}"
+            )
+        slope, slope_error = (float(part[0]) for part in self._slope(np.zeros(1)))
+        if slope <= 1 + slope_error:
+            slope = 1.0 if slope >= 1 - slope_error else slope
+            return CorrelationFixedPoint(1.0, 0.0, slope, depth_scale(slope), 0.0, slope_error)
+        gap, error = self._gap()
+        slope, slope_error = (float(part[0]) for part in self._slope(np.array([gap])))
+        bend = abs(slope - float(self._slope(np.array([gap * (1 - 1e-3)]))[0][0])) / (1e-3 * gap)
+        return CorrelationFixedPoint(
+            1 - gap, gap, slope, depth_scale(slope), error + EPS, slope_error + bend * error
+        )
+
+    def _gap(self) -> tuple[float, float]:
+        """The root `g` in (0, 1] of `1 - C(1 - g) = g` and its error; `(1 - C)/g` falls in `g`."""
+        from scipy.optimize import brentq
+
+        def excess(t: float) -> float:
+            g = float(np.exp(t))
+            return float(self._complement(np.array([g])).value[0]) / g - 1
+
+        end = self._complement(np.ones(1))
+        if abs(end.value[0] - 1) <= end.error[0]:  # C(0) = 0
+            return 1.0, float(end.error[0])
+        low = -1.0
+        while excess(low) <= 0:
+            low *= 2
+            if low < np.log(_LEAST_GAP):
+                return 0.0, _LEAST_GAP
+        root: Any = brentq(excess, low, 0.0, xtol=1e-16)
+        gap = float(np.exp(root))
+        at = self._complement(np.array([gap]))
+        return gap, float(at.error[0] / np.abs(1 - at.slope[0]))
+
+    @property
+    def decay(self) -> Decay:
+        """How the distance from the fixed point falls with depth, for many layers."""
+        return decay_of(self)
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Draw it with `meanfield.plot.correlation_map`; returns the Axes."""
+        from meanfield.plot import correlation_map
+
+        return correlation_map(self, ax=ax, **options)
+
+    def __repr__(self) -> str:
+        return f"CorrelationMap({self.network!r}, q={_shown(self.q)})"
+
+    # -- the pieces of the formulas, on arrays of g = 1 - c ----------------------------------------
+
+    @cached_property
+    def _covariance(self) -> Covariance:
+        return Covariance(self.network.activation, self.q)
+
+    @cached_property
+    def _of_slopes(self) -> Covariance:
+        return Covariance(self.network.activation, self.q, derivative=True)
+
+    @cached_property
+    def _is_rough(self) -> bool:
+        return not np.isfinite(self._of_slopes.second_moment)
+
+    @cached_property
+    def _size(self) -> tuple[float, float]:
+        """`sqrt(V(q1) V(q2))` over `weight_var`, and its relative error."""
+        moments, errors = self._covariance.moments
+        weight_var, bias_var = self.network.weight_var, self.network.bias_var
+        after = moments + bias_var / weight_var
+        if np.min(after) <= 0:
+            raise MeanFieldError(
+                f"correlation_map: {self.network!r} maps the variance q = {_shown(self.q)} to 0, "
+                "where correlations have no meaning; give it a bias_var, or another q"
+            )
+        return float(np.sqrt(np.prod(after))), float(np.sum(0.5 * errors / after)) + 4 * EPS
+
+    def _complement(self, g: Array) -> Values:
+        """`1 - C`: with `A` the mean of `V(q1)` and `V(q2)`, `sqrt(V1 V2) - A + weight_var D`."""
+        size, relative = self._size
+        moments, errors = self._covariance.moments
+        apart = float(np.sqrt(moments[0] + self._ratio) - np.sqrt(moments[1] + self._ratio)) ** 2
+        d = self._covariance.difference(g)
+        value = (d.value - 0.5 * apart) / size
+        error = d.error / size + np.abs(value) * relative
+        if apart:
+            error = error + np.sum(errors) / size
+        return Values(value, d.slope / size, error)
+
+    @property
+    def _ratio(self) -> float:
+        return self.network.bias_var / self.network.weight_var
+
+    def _slope(self, g: Array) -> tuple[Array, Array]:
+        """`C'` at `c = 1 - g`, with its error."""
+        size, relative = self._size
+        if self._is_rough:
+            _, slope, error = self._complement(g)
+            # differentiated from 20 Chebyshev nodes on an octave, and from powers of sqrt(g)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                slope_error = error * (20**2 * 2 / np.log(2.0) + 1 / np.minimum(g, 2 - g))
+            return slope, np.where(np.isinf(slope), 0.0, slope_error)
+        slopes = self._of_slopes
+        scale = float(np.sqrt(np.prod(slopes.q))) / size
+        d = slopes.difference(g)
+        moment, moment_error = slopes.second_moment, slopes.second_moment_error
+        value = scale * (moment - d.value)
+        return value, scale * (d.error + moment_error) + np.abs(value) * relative
+
+    def _curvature(self, g: Array) -> Array:
+        size, _ = self._size
+        return float(np.prod(self._of_slopes.q)) / size * self._of_slopes.difference(g).slope
+
+
+def correlation_map(network: Network | FixedPoint, q: Any = None) -> CorrelationMap:
+    r"""The map that takes the correlation of two inputs through one layer.
+
+    `C(c) = (weight_var E[phi(u) phi(v)] + bias_var) / V(q)`, where `(u, v)` are Gaussian with
+    variances `q` and correlation `c`.
+
+    Args:
+        network: a `Network` or a `FixedPoint` of one.
+        q: the variance of the pre-activations of both inputs, or a pair `(q1, q2)` of two
+            variances. If not given: that of the `FixedPoint`, or the stable fixed point of the
+            `Network`.
+
+    Returns:
+        A `CorrelationMap`: call it, or its `complement`, `slope`, `curvature`, `iterate`,
+        `fixed_point`, `decay`, `plot`.
+
+    Raises:
+        ValueError: `q` is not given and the network has not exactly one stable fixed point.
+        UnresolvedError: the activation cannot be sampled to useful accuracy.
+
+    Source: Poole et al. 2016, arXiv 1606.05340, eq. (5).
+
+    Example:
+        >>> import meanfield as mf
+        >>> C = mf.correlation_map(mf.Network("relu", weight_var=2.0))
+        >>> round(C(0.0), 12), round(C.slope(1.0), 12)  # 1/pi, and critical
+        (0.318309886184, 1.0)
+        >>> C = mf.correlation_map(mf.Network("tanh", weight_var=2.25, bias_var=0.0025))
+        >>> round(float(C.fixed_point()), 10)
+        0.0520862364
+    """
+    if q is None:
+        from meanfield.maps.settle import settled_variance
+
+        q = settled_variance(network)
+    elif isinstance(q, tuple | list) or np.ndim(q) == 1:
+        pair = tuple(_variance(x) for x in q)
+        if len(pair) != 2:
+            raise ValueError(f"q: must be one variance, or a pair of two, got {q!r}")
+        q = pair if pair[0] != pair[1] else pair[0]
+    else:
+        q = _variance(q)
+    if isinstance(network, FixedPoint):
+        network = network.network
+    for name in ("weight_var", "bias_var"):
+        if np.ndim(getattr(network, name)):
+            raise ValueError(
+                f"{name}: a correlation map is that of one network, got an array of shape "
+                f"{np.shape(getattr(network, name))}; take the networks one by one"
+            )
+    return CorrelationMap(network, q)
+
+
+def _variance(q: Any) -> float:
+    value = float(q)
+    if not 0 < value < np.inf:
+        raise ValueError(f"q: a variance must be finite and > 0, got {q!r}")
+    return value
+
+
+def _correlations(name: str, c: ArrayLike) -> Array:
+    array = np.asarray(c, np.float64)
+    good = np.abs(array) <= 1 + 4 * EPS
+    if not np.all(good):
+        raise ValueError(f"{name}: a correlation lies in [-1, 1], got {array[~good].ravel()[0]}")
+    return np.clip(array, -1.0, 1.0)
+
+
+def _gaps(g: ArrayLike) -> Array:
+    array = np.asarray(g, np.float64)
+    good = (array >= 0) & (array <= 2)
+    if not np.all(good):
+        raise ValueError(f"g: 1 - c lies in [0, 2], got {array[~good].ravel()[0]}")
+    return array
+
+
+def _applied(function: Callable[[Array], Array], g: ArrayLike) -> Any:
+    """A function of arrays of shape (n,), at an array of any shape, or at one number."""
+    array = np.asarray(g, np.float64)
+    result = function(array.ravel()) if array.size else np.zeros(0)
+    return float(result[0]) if array.ndim == 0 else result.reshape(array.shape)
+
+
+def _shown(q: Any) -> str:
+    return f"({', '.join(map(_short, q))})" if isinstance(q, tuple) else _short(q)

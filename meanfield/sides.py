@@ -1,0 +1,143 @@
+"""One side of a Gaussian pair: an activation in units of the standard deviation of its input."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.activation import LEAST_REACH, Activation
+from meanfield.errors import UnresolvedError
+from meanfield.legendre import coefficients, series, slope_series
+from meanfield.panels import Panels, resolve
+from meanfield.precision import EPS
+
+__all__ = ["LEAST_SIGMAS", "Side", "side_of", "slope_jumps", "subdivided"]
+
+Array = NDArray[np.float64]
+
+_WIDEST = 1.5  # panels in x, for the weight of the smallest variance
+LEAST_SIGMAS = 8.5  # P(|z| > 8.5) = 2e-17
+_MOST_SIGMAS = 1e4
+_NEGLIGIBLE = 1e-19  # share of E[phi^2] and of E[phi'^2] beyond what is integrated over
+_NARROWEST = 2.0**-46
+
+
+@dataclass(frozen=True)
+class Side:
+    """`f(z) = phi(scale z)`, or `phi'(scale z)`, and where in `z` it is smooth."""
+
+    activation: Activation
+    scale: float  # standard deviation; negative for the mirror image
+    derivative: bool
+    edges: Array  # of the panels on which it is resolved
+    kinks: Array
+    reach: float  # nothing beyond |z| = reach matters
+    noise: float  # root mean square error of its values
+    power: int  # E[(f(x + y) - f(x - y))^2] vanishes like y^power
+
+    def __call__(self, z: Array) -> Array:
+        """Values at any `z`."""
+        x = self.scale * z
+        if not self.derivative:
+            return self.activation.sampled.values(x)
+        slope = self.activation.sampled(x).slope
+        if slope is None:
+            slope = _slope(_pieces(self.activation, _octave(self.reach * abs(self.scale))), x)
+        return slope
+
+
+def side_of(
+    activation: Activation,
+    q: float,
+    mirrored: bool = False,
+    derivative: bool = False,
+    least: float = LEAST_SIGMAS,
+) -> Side:
+    """The side of a pair whose variance is `q`; `mirrored` gives `f(-z)`.
+
+    It reaches as far as `phi` and `phi'` count, and at least to `least` standard deviations.
+
+    Raises:
+        UnresolvedError: it grows too fast for its covariances to be had in float64.
+    """
+    scale = float(np.sqrt(q))
+    reach = _octave(13.0 * scale)
+    while True:
+        samples = activation.columns(reach).samples
+        with np.errstate(all="ignore"):
+            weight = np.exp(-0.5 * samples.x**2 / q) * samples.dx
+            masses = np.stack([weight * samples.value**2, weight * samples.slope**2])
+            outwards = np.argsort(np.abs(samples.x))[::-1]
+            outside = np.cumsum(masses[:, outwards], axis=1)
+            counts = np.any(outside > _NEGLIGIBLE * outside[:, -1:], axis=0)
+        sigmas = float(np.abs(samples.x[outwards[np.argmax(counts)]])) / scale
+        if sigmas * scale < 0.9 * reach or reach > _MOST_SIGMAS * scale or all(samples.broken):
+            break
+        reach *= 2
+    known = float(np.min(np.abs(samples.reach))) / scale
+    if not np.all(np.isfinite(outside)) or sigmas > 0.98 * known:
+        raise UnresolvedError(activation.why_not(q, "E[phi(u) phi(v)]"))
+    sigmas = min(max(least, sigmas), known)
+    pieces = _pieces(activation, reach)
+    edges = np.clip(np.append(pieces.left, pieces.right[-1]) / scale, -sigmas, sigmas)
+    edges = subdivided(np.unique(edges), _WIDEST)
+    kinks = samples.kinks[np.abs(samples.kinks) < sigmas * scale] / scale
+    noises = samples.slope_noise if derivative else samples.noise
+    jumps = slope_jumps(activation, q)[0] if derivative else samples.jumps
+    sign = -1.0 if mirrored else 1.0
+    return Side(
+        activation, sign * scale, derivative, np.sort(sign * edges), np.sort(sign * kinks), sigmas,
+        noise=float(np.sqrt(np.sum(weight * noises**2) / np.sum(weight))),
+        power=1 if len(jumps) else 2,
+    )  # fmt: skip
+
+
+def slope_jumps(activation: Activation, q: float) -> tuple[Array, Array]:
+    """Where `phi'` jumps within reach of a Gaussian of variance `q`, and by how much."""
+    reach = _octave(13.0 * float(np.sqrt(q)))
+    kinks, pieces = activation.columns(reach).samples.kinks, _pieces(activation, reach)
+    at = np.searchsorted(pieces.left, kinks)
+    inside = (at > 0) & (at < len(pieces.left))
+    kinks, at = kinks[inside], at[inside]
+    width = pieces.right - pieces.left
+    slopes = slope_series(coefficients(pieces.value), width)
+    one = np.ones(len(at))
+    jumps = series(slopes[at], -one) - series(slopes[at - 1], one)
+    # the largest |dP_n/du| for n = 15 is 120, beside an edge
+    noise = 120 * (2 / width) * np.maximum(pieces.noise, EPS * np.max(np.abs(pieces.value), axis=1))
+    true = np.abs(jumps) > 4 * (noise[at] + noise[at - 1])
+    return kinks[true], jumps[true]
+
+
+def _octave(x: float) -> float:
+    return max(LEAST_REACH, 2.0 ** float(np.ceil(np.log2(x))))
+
+
+@lru_cache(maxsize=64)
+def _pieces(activation: Activation, reach: float) -> Panels:
+    """The widest panels on `[-reach, reach]` on which the activation is resolved."""
+    samples = activation.columns(reach).samples
+    octaves = 2.0 ** np.arange(-1.0, np.log2(reach) + 1)
+    edges = np.concatenate([-octaves, octaves])
+    edges = edges[(edges > samples.reach[0]) & (edges < samples.reach[1])]
+    if len(samples.kinks):  # no slivers between a kink and an edge that means nothing
+        edges = edges[np.min(np.abs(edges[:, None] - samples.kinks), axis=1) > 1e-2 * np.abs(edges)]
+    edges = np.unique(np.concatenate([samples.reach, edges, samples.kinks]))
+    return resolve(activation.sampled, edges, _NARROWEST)
+
+
+def _slope(pieces: Panels, x: Array) -> Array:
+    """`phi'` of a black box, from the series on its pieces."""
+    width = pieces.right - pieces.left
+    which = np.clip(np.searchsorted(pieces.left, x, side="right") - 1, 0, len(width) - 1)
+    u = (2 * x - pieces.left[which] - pieces.right[which]) / width[which]
+    return series(slope_series(coefficients(pieces.value), width)[which], u)
+
+
+def subdivided(edges: Array, widest: float) -> Array:
+    """More edges, so that no two are farther apart than `widest`."""
+    counts = np.maximum(np.ceil(np.diff(edges) / widest), 1).astype(int)
+    within = np.arange(np.sum(counts)) - np.repeat(np.cumsum(counts) - counts, counts)
+    steps = np.repeat(np.diff(edges) / counts, counts)
+    return np.append(np.repeat(edges[:-1], counts) + within * steps, edges[-1])
