@@ -1,5 +1,7 @@
 """The edge of chaos inside a window of variances, as a curve to be drawn."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,7 +42,9 @@ def edge_in_window(
         return np.all((at(t) >= low) & (at(t) <= high), axis=0)
 
     pieces: list[Array] = []
-    if not table.infinite_slope:
+    if activation.is_homogeneous:  # one point for every q
+        pieces = [np.zeros(1)] if inside(np.zeros(1))[0] else []
+    elif not table.infinite_slope:
         ends = np.log(table.low), np.log(table.high)
         t = np.linspace(*ends, round((ends[1] - ends[0]) / np.log(2) * _PER_OCTAVE))
         here = inside(t)
@@ -54,11 +58,14 @@ def edge_in_window(
                 last = _border(inside, t[stop + 1], last)
             pieces.append(_evenly(at, first, last, size))
     lines = [critical_line(activation, np.exp(piece)) for piece in pieces]
-    gap = CriticalLine(*np.full((4, 1), np.nan), np.zeros(1, bool), np.full(1, np.nan))
+    nan = np.full(1, np.nan)
+    gap = CriticalLine(nan, nan, nan, nan, np.zeros(1, bool), nan)
     parts = [part for line in lines for part in (gap, line)][1:]
     if not parts:
-        parts = [CriticalLine(*(column[:0] for column in gap))]
-    return CriticalLine(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        none = nan[:0]
+        parts = [CriticalLine(none, none, none, none, np.zeros(0, bool), none)]
+    columns: Any = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return CriticalLine(*columns)
 
 
 def _border(inside, outer: float, inner: float) -> float:
@@ -77,8 +84,6 @@ def _evenly(at, first: float, last: float, size: Array) -> Array:
     t = np.linspace(first, last, 16 * _DRAWN)
     steps = np.hypot(*(np.diff(at(t), axis=1) / size))
     length = np.append(0.0, np.cumsum(steps))
-    if length[-1] == 0.0:  # scale-invariant: one point for every q
-        return np.zeros(1)
     places = np.interp(np.linspace(0, length[-1], _DRAWN), length, t)
     places[0], places[-1] = first, last
     return places

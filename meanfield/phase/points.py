@@ -5,7 +5,8 @@ it is known (`meanfield.phase.branches`), and that `G` increases there, so that 
 opens. The kernel is compiled once, for any activation and any grid.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,10 @@ class Points(NamedTuple):
     depth_scale_q: Array
     depth_scale_c: Array
     phase: NDArray[np.int8]
+
+    def map(self, function: Callable[[Any], Any]) -> "Points":
+        """`function` of each array."""
+        return Points(*map(function, self))
 
 
 def on_device(table: Table) -> tuple[jax.Array, ...]:
@@ -113,7 +118,6 @@ def _solve(w, b, cell, low, high, fine, powers, error):
     chi1 = jnp.where(jnp.abs(gradient - 1) <= gradient_doubt, 1.0, jnp.maximum(gradient, 0.0))
     phase = (1 + jnp.sign(chi1 - 1)).astype(jnp.int8)
     return q, moved / q, chi1, gradient_doubt, slope, depth_scale(slope), depth_scale(chi1), phase
-
 
 
 _ALTERNATING = (-1.0) ** np.arange(8)
