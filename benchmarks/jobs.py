@@ -10,6 +10,7 @@ import numpy as np
 
 import meanfield as mf
 from benchmarks import peers
+from benchmarks.correlations import correlations
 from benchmarks.measure import compiled, in_turns, once, seconds, table, warm
 from benchmarks.peers import CASES, error, exact
 from meanfield.gaussian import MOMENTS
@@ -177,6 +178,7 @@ def new_process() -> None:
 ALL = {
     "moments": moments,
     "lengths": lengths,
+    "correlations": correlations,
     "critical": critical,
     "second": second_activation,
     "process": new_process,

@@ -22,7 +22,7 @@ class Phase(IntEnum):
     ORDERED = 0  # chi1 < 1: they become one
     CRITICAL = 1  # chi1 = 1: the edge of chaos
     CHAOTIC = 2  # chi1 > 1: they part
-    EXPLODES = 3  # the variance grows without bound: no fixed point is reached
+    EXPLODES = 3  # no fixed point is reached: their variance grows without bound
     UNRESOLVED = -1  # where depth leads cannot be computed
 
     def __str__(self) -> str:

@@ -80,7 +80,7 @@ class Landscape:
 
     @cached_property
     def doubt(self) -> Array:
-        """Bounds of the errors of `height`, and of the rounding of `q - weight_var E - bias_var`."""
+        """Bounds of the errors of `height`, and of the rounding of its difference from a level."""
         return self.weight_var[:, None] * self._errors(0) + 4 * EPS * self.nodes
 
     @cached_property
@@ -95,7 +95,9 @@ class Landscape:
     def extrema(self) -> Extrema:
         """Where `G` turns from rising to falling, or back."""
         # the sign last seen; where G' is 0 within the error nothing turns before it is clear again
-        last = np.maximum.accumulate(np.where(self.rise != 0, np.arange(len(self.nodes)), 0), axis=1)
+        last = np.maximum.accumulate(
+            np.where(self.rise != 0, np.arange(len(self.nodes)), 0), axis=1
+        )
         seen = np.take_along_axis(self.rise, last, axis=1)
         column, interval = np.nonzero(seen[:, 1:] * seen[:, :-1] < 0)
         table, level = self.table, 1 / self.weight_var[column]
@@ -124,7 +126,9 @@ class Landscape:
         np.maximum.at(above, node, (extrema.value + extrema.doubt)[right])
         node = (extrema.column[left], extrema.interval[left])
         np.minimum.at(below, node, (extrema.value - extrema.doubt)[left])
-        above[:, start] = below[:, start] = self.height[:, start]
+        # what is within the error of G(q0) stays at q0
+        below[:, start] = self.height[:, start] - self.doubt[:, start]
+        above[:, start] = self.height[:, start] + self.doubt[:, start]
         left_part = np.minimum.accumulate(below[:, start::-1], axis=1)[:, ::-1]
         right_part = np.maximum.accumulate(above[:, start:], axis=1)
         return np.concatenate([left_part, right_part[:, 1:]], axis=1)
@@ -214,6 +218,7 @@ def follow(table: Table, weight_var: Array, bias_var: Array, q0: float) -> tuple
     points = solve(table, w, b, where.cell.ravel(), where.low.ravel(), where.high.ravel())
     points = Points(*(part.reshape(shape) for part in points))
     points.q[where.at_start] = land.q0
+    points.error[where.at_start & (points.variance_slope == 1)] = 0.0  # any q is a fixed point
     doubtful = overshoots(land, bias_var, where, points)
     if np.any(doubtful):
         follow_overshooting(land, bias_var, doubtful, points)

@@ -1,16 +1,16 @@
 r"""The correlation `c*` of chaotic points, from one table of two variables.
 
-With `h(q, c) = (E[phi^2] - E[phi(u) phi(v)]) / (q (1 - c))`, which increases in `c` from `h(q, 0)` to
-`h(q, 1) = D(q)`, two inputs at a fixed point `q` go to the correlation at which
+Let `h(q, c) = (E[phi^2] - E[phi(u) phi(v)]) / (q (1 - c))`, which increases in `c` from `h(q, 0)`
+to `h(q, 1) = D(q)`. Two inputs at a fixed point `q` go to the correlation at which
 `h(q, c*) = 1 / weight_var`, whatever `bias_var` is; the slope of the correlation map there is
 `1 - r` with `r = (h - E[phi'(u) phi'(v)]) / h`. Instead of `weight_var` let the coordinate be
 
     z = (1 - 1/chi1) / (1 - h(q, 0) / D(q)),     v (3 - v) / 2 = z,     v in (0, 1],
 
 so that `v = 1` is `c = 0`; `v` is `1 - c` itself where `phi` is a sum of Hermite polynomials 1 and
-3, and close to it for any odd `phi`. Then `(1 - c) / v` and `r / v` are smooth in `log q` and in `v`
+3, and close to it for any odd `phi`. Then `(1 - c) / v` and `r / v` are smooth in `log q` and `v`
 down to the edge of chaos, where kinks make `1 - c` a power series in `v`. Where `phi` jumps, `D`
-is infinite: `z = weight_var h(q, 0)`, and `r` is smooth itself.
+is infinite: there `z = weight_var h(q, 0)`, and `r` is smooth itself.
 
 Covariances at a few variances to the octave fill the table where a diagram asks for it.
 """
@@ -111,7 +111,9 @@ class Correlations:
         jump = self.table.infinite_slope
         excess = weight_var if jump else 1 - 1 / chi1
         doubt = np.zeros_like(q) if jump else doubt / chi1
-        return Limits(*in_blocks(_evaluate, (q, excess, doubt), *self._device, np.float64(not jump)))
+        return Limits(
+            *in_blocks(_evaluate, (q, excess, doubt), *self._device, np.float64(not jump))
+        )
 
     def _fill(self, q: Array) -> None:
         """Fill the stretches of the table that some `q` lies in."""
@@ -160,7 +162,7 @@ class Correlations:
         self.doubt = np.concatenate([self.doubt, np.tile(doubt, (rows, 1))])
 
     def _at(self, q: float) -> tuple[float, float, Array]:
-        """What turns `1 - 1/chi1` into `z`, its noise, and `(1 - c)/v`, `r/v` at the nodes in `v`."""
+        """What makes `z` of `1 - 1/chi1`, its noise, and `(1 - c)/v`, `r/v` at the nodes in `v`."""
         covariance = Covariance(self.activation, q)
         jump = self.table.infinite_slope
         largest = np.inf if jump else float(self.table(np.array([q]), 2)[0])

@@ -97,7 +97,7 @@ class PhaseDiagram:
             points, _ = follow(
                 table_of(self.activation), edge.weight_var[here], edge.bias_var[here], self.q0
             )
-            reached[here] = np.abs(np.diagonal(points.q) / edge.q[here] - 1) < _SAME
+            reached[here] = np.abs(np.diagonal(points.q) - edge.q[here]) < _SAME * edge.q[here]
         return reached
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class PhaseDiagram:
         elif path.suffix == ".json":
             path.write_text(json.dumps(self.to_dict()), encoding="utf-8")
         elif path.suffix == ".csv":
-            columns = [*np.meshgrid(self.weight_var, self.bias_var)]
+            columns = list(np.meshgrid(self.weight_var, self.bias_var))
             columns += [getattr(self, f.name) for f in fields(self)[4:]]
             names = ["weight_var", "bias_var", *(f.name for f in fields(self)[4:])]
             table = np.stack([column.ravel() for column in columns], axis=1)

@@ -40,7 +40,9 @@ def edge_in_window(
         return np.all((at(t) >= low) & (at(t) <= high), axis=0)
 
     pieces: list[Array] = []
-    if not table.infinite_slope:
+    if activation.is_homogeneous:  # one point for every q
+        pieces = [np.zeros(1)] if inside(np.zeros(1))[0] else []
+    elif not table.infinite_slope:
         ends = np.log(table.low), np.log(table.high)
         t = np.linspace(*ends, round((ends[1] - ends[0]) / np.log(2) * _PER_OCTAVE))
         here = inside(t)
@@ -77,8 +79,6 @@ def _evenly(at, first: float, last: float, size: Array) -> Array:
     t = np.linspace(first, last, 16 * _DRAWN)
     steps = np.hypot(*(np.diff(at(t), axis=1) / size))
     length = np.append(0.0, np.cumsum(steps))
-    if length[-1] == 0.0:  # scale-invariant: one point for every q
-        return np.zeros(1)
     places = np.interp(np.linspace(0, length[-1], _DRAWN), length, t)
     places[0], places[-1] = first, last
     return places

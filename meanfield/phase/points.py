@@ -115,7 +115,6 @@ def _solve(w, b, cell, low, high, fine, powers, error):
     return q, moved / q, chi1, gradient_doubt, slope, depth_scale(slope), depth_scale(chi1), phase
 
 
-
 _ALTERNATING = (-1.0) ** np.arange(8)
 
 

@@ -56,9 +56,9 @@ _LEBESGUE = 2.8  # how much interpolation in 16 Chebyshev nodes amplifies errors
 class Table:
     """`E`, `E'` and `D` of an activation, in cells between which nothing is missed.
 
-    Cell `k` reaches from `edges[k]` to `edges[k + 1]`; `E` and `E'` are monotone in it. Its eight fine cells
-    are `8k` to `8k + 7`; in fine cell `j`, with `u` from -1 to 1 across it, the functions are
-    `sum_n powers[f, j, n] u^n` with `f` = 0, 1, 2 for `E`, `E'`, `D`.
+    Cell `k` reaches from `edges[k]` to `edges[k + 1]`; `E` and `E'` are monotone in it. Its
+    eight fine cells are `8k` to `8k + 7`; in fine cell `j`, with `u` from -1 to 1 across it, the
+    functions are `sum_n powers[f, j, n] u^n` with `f` = 0, 1, 2 for `E`, `E'`, `D`.
     """
 
     edges: Array  # (cells + 1,)
@@ -192,7 +192,9 @@ def _resolve(
     return cells, not len(missing)
 
 
-def _sampled(activation: Activation, left: Array, right: Array, deepest: bool) -> tuple[_Cells, Array, Array]:
+def _sampled(
+    activation: Activation, left: Array, right: Array, deepest: bool
+) -> tuple[_Cells, Array, Array]:
     """Series on the cells, and which of them are finite and which resolved."""
     t = 0.5 * (left + right)[:, None] + 0.5 * (right - left)[:, None] * _POINTS
     m = activation.moments(np.exp(t).ravel(), derivatives=True)
