@@ -21,8 +21,8 @@ ORDER = 16
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(ORDER)
 
 _VANDERMONDE = np.polynomial.legendre.legvander(NODES, ORDER - 1)
-# c_n = (2n + 1)/2 sum_j w_j P_n(u_j) f_j: exact for polynomials of degree below 16
-TO_COEFFICIENTS = (_VANDERMONDE * WEIGHTS[:, None]) * (np.arange(ORDER) + 0.5)
+# c_n = (2n + 1)/2 sum_j w_j P_n(u_j) f_j; the rounding of the weights w_j would show in each c_n
+TO_COEFFICIENTS = np.linalg.inv(_VANDERMONDE).T
 _SLOPE = np.polynomial.legendre.legder(np.eye(ORDER)).T
 
 
