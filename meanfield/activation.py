@@ -13,6 +13,7 @@ from meanfield.callables import Box, TracedFunction, open_box
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import Columns, Moments, columns_of, moments_of
 from meanfield.interpolation import interpolate
+from meanfield.overflow import continued
 from meanfield.precision import is_traced
 from meanfield.samples import Samples, sample
 
@@ -167,7 +168,8 @@ class Activation:
     def columns(self, reach: float) -> Columns:
         """Samples on `[-reach, reach]`, arranged for moments; taken once and remembered."""
         if reach not in self._columns:
-            self._columns[reach] = columns_of(sample(self.sampled, reach, self._given_kinks))
+            samples = continued(sample(self.sampled, reach, self._given_kinks), reach)
+            self._columns[reach] = columns_of(samples)
         return self._columns[reach]
 
     @property

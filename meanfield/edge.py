@@ -1,6 +1,6 @@
-r"""The edge of chaos at a variance `q` of the pre-activations: explicit in two moments.
+r"""The edge of chaos at a variance `q` of the pre-activations, explicit in two moments.
 
-weight_var = 1 / E[phi'^2],        bias_var = q - weight_var E[phi^2].
+With `z ~ N(0, q)`: `weight_var = 1 / E[phi'(z)^2]` and `bias_var = q - weight_var E[phi(z)^2]`.
 """
 
 from typing import Any, NamedTuple

@@ -74,7 +74,7 @@ class Columns:
 def columns_of(samples: Samples) -> Columns:
     """Arrange samples for `moments_of`; powers that would overflow are scaled panel by panel."""
     size = np.maximum(np.abs(samples.value), np.abs(samples.slope))
-    largest = float(np.max(size, initial=0.0))
+    largest = np.inf if np.any(samples.log_scale) else float(np.max(size, initial=0.0))
     exponent = np.where(size > 1e60, np.floor(np.log2(np.maximum(size, 1.0))), 0.0)
     blocks: list[tuple[Array, ...]] = []
     powers: list[NDArray[np.bool_]] = []
@@ -117,7 +117,7 @@ def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
         table = tables[parity][kind]
         columns[: len(x), start : start + len(table)] = (table * weight).T
         start += len(table)
-    vectors = [samples.x, samples.width, power * exponent * np.log(2.0)]
+    vectors = [samples.x, samples.width, power * (exponent * np.log(2.0) + samples.log_scale)]
     return [*(np.pad(part, (0, length - len(x))) for part in vectors), columns]
 
 
@@ -229,6 +229,8 @@ def moments_of(
     if not is_deep(columns.unseen, q):
         outside, overflows = beyond(columns.unseen, q)
         value[overflows], error[overflows], outside[:, overflows] = np.inf, 0.0, 0.0
+        if columns.samples.value[0] * columns.samples.value[-1] < 0:  # inf - inf, as for sinh
+            value[overflows[:, 0], 0], error[overflows[:, 0], 0] = np.nan, np.inf
     if len(columns.samples.jumps) or columns.samples.steep[1]:
         infinite = [3, 4] if len(columns.samples.jumps) or columns.samples.steep[0] else [4]
         value[:, infinite], error[:, infinite] = np.inf, 0.0

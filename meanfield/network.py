@@ -172,7 +172,7 @@ class FixedPoint:
     def trainable_depth(self):
         """`6 depth_scale_c`: networks deeper than about this many layers do not train.
 
-        Seen with stochastic gradient descent by Schoenholz et al. 2017, arXiv 1611.01232, section 5.
+        Seen with stochastic gradient descent by Schoenholz et al. 2017, arXiv 1611.01232.
         """
         return 6 * self.depth_scale_c
 

@@ -44,6 +44,7 @@ class Samples:
     slope: Array  # phi', the ordinary derivative between the kinks
     noise: Array  # what `value` may be wrong by
     slope_noise: Array
+    log_scale: Array  # `value`, `slope` and noises are to be multiplied by its exponential
     silent: NDArray[np.bool_]  # phi = 0 on the whole panel, and a kink bounds the silence
     kinks: Array
     kink_doubts: Array  # what their positions may be wrong by
@@ -100,6 +101,7 @@ def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
         slope=slope.ravel(),
         noise=(panels.noise[:, None] * per_node).ravel(),
         slope_noise=(slope_noise[:, None] * per_node).ravel(),
+        log_scale=np.zeros(panels.x.size),
         silent=np.repeat(_silent(panels, kinks), panels.x.shape[1]),
         kinks=kinks.position,
         kink_doubts=kinks.doubt,

@@ -250,6 +250,7 @@ def _at_zero(activation: Activation, weights: str) -> FixedPoint:
         float(np.polynomial.polynomial.polyfit(q[k:], edge.curvature[k:], len(q) - 1 - k)[0])
         for k in (0, 1)
     )
+    rounding = 10 * float(np.max(edge.curvature_error))  # 10: of the weights that lead to q = 0
     doubt = 2 * float(edge.weight_error[-1] / edge.weight_var[-1]) + 1e-14
     return FixedPoint(
         network=Network(activation, weight_var, 0.0, weights),
@@ -257,6 +258,6 @@ def _at_zero(activation: Activation, weights: str) -> FixedPoint:
         depth_scale_q=float("inf"), depth_scale_c=float("inf"), sparsity=0.0,
         phase=Phase.CRITICAL, stable=False, error=doubt,
         errors={"weight_var": doubt * weight_var, "bias_var": 0.0,
-                "variance_curvature": 10 * abs(curvature - other)},
+                "variance_curvature": 10 * abs(curvature - other) + rounding},
         universality_class="K*=0",
     )  # fmt: skip

@@ -86,7 +86,7 @@ def _derivatives(panels: Panels, eps: float) -> tuple[Array, Array, Array, Array
     # where a panel is not resolved beside a cusp |x - b|^a, or only beside larger values, the mean
     # square of phi' is that of its mean slope times a^2 / (2a - 1)
     range_, size = np.ptp(value, axis=1), np.max(np.abs(value), axis=1)
-    rough = ~panels.finished | (tail(series) > 1e-4 * range_ + 4 * eps * size)
+    rough = ~panels.finished | (tail(series) > 1e-5 * range_ + 4 * eps * size)
     doubt = np.where(rough, np.maximum(panels.finished * doubt, 3 * range_ / width), doubt)
     kept = np.where(beyond <= 0, series, 0.0)
     return series, slope_series(kept, width), doubt, noise

@@ -48,8 +48,9 @@ def _edges(samples: Samples) -> tuple[Array, Array]:
         distance = abs(samples.x[end] - samples.x[inner])
         for j, f in enumerate((samples.value, samples.slope)):
             if f[end] != 0:
-                log[i, j] = np.log(abs(f[end]))
-                rate[i, j] = (log[i, j] - np.log(abs(f[inner]) or 1e-300)) / distance
+                log[i, j] = np.log(abs(f[end])) + samples.log_scale[end]
+                within = np.log(abs(f[inner]) or 1e-300) + samples.log_scale[inner]
+                rate[i, j] = (log[i, j] - within) / distance
     return log, rate
 
 
