@@ -83,7 +83,8 @@ class FixedPoints(Sequence[FixedPoint]):
         points: the tuple itself.
         verdict: a `Verdict`; printing it prints a sentence with the next step.
         continuum: `(0, inf)` if every variance is a fixed point, else None.
-        asymptotic_slope: the limit of `V(q) / q` at infinity.
+        asymptotic_slope: the limit of `V(q) / q` at infinity, and
+        asymptotic_error: a bound of its error.
         explodes: intervals of the variances that grow without bound.
         unresolved: intervals of an octave or more on which `V(q) = q` within the error of `V`, or
             in which a fixed point must lie that cannot be computed.
@@ -96,6 +97,7 @@ class FixedPoints(Sequence[FixedPoint]):
     verdict: Verdict
     continuum: tuple[float, float] | None
     asymptotic_slope: float
+    asymptotic_error: float
     explodes: tuple[tuple[float, float], ...]
     unresolved: tuple[tuple[float, float], ...]
     searched: tuple[float, float]
@@ -130,6 +132,8 @@ class FixedPoints(Sequence[FixedPoint]):
             cells = [*numbers, str(p.phase), str(p.stability)]
             lines.append("  " + "".join(f"{cell:<18}" for cell in cells) + intervals(p.basin or ()))
         lines.append(f"  {self.verdict}")
+        slope = digits(self.asymptotic_slope, self.asymptotic_error)
+        lines.append(f"  V(q)/q goes to {slope} as q grows")
         if self.explodes:
             lines.append(f"  explodes: {intervals(self.explodes)}")
         if self.unresolved:
@@ -188,6 +192,7 @@ def fixed_points(network: Network | FixedPoint) -> FixedPoints:
         verdict=_verdict(found, points),
         continuum=found.continuum,
         asymptotic_slope=found.asymptotic_slope,
+        asymptotic_error=found.asymptotic_error,
         explodes=found.explodes,
         unresolved=found.unresolved,
         searched=found.searched,
@@ -238,8 +243,8 @@ def _point(network: Network, point: VariancePoint) -> FixedPoint:
     verdict = Verdict.COLLAPSES if q == 0 and point.basin else Verdict[phase.name]
     depth_scale_q, depth_scale_c = depth_scale(point.slope), depth_scale(correlation_slope)
     errors = {
-        "q": q_error, "chi1": chi1_error, "variance_slope": slope_error,
-        "variance_curvature": curvature_error,
+        "q": q_error, "weight_var": 0.0, "bias_var": 0.0, "chi1": chi1_error,
+        "variance_slope": slope_error, "variance_curvature": curvature_error,
         "depth_scale_q": _scale_error(depth_scale_q, point.slope, slope_error),
         "depth_scale_c": _scale_error(
             depth_scale_c, correlation_slope, correlation_errors["correlation_slope"]

@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 
 _CHUNK = 1 << 14  # layers run through at once
 _TOP = 1024  # binades: all that float64 has
+_BINADES = 2048  # more than there are in any table
 _TINY = float(np.finfo(np.float64).tiny)  # what is smaller may be flushed to 0
 
 
@@ -264,7 +265,13 @@ def _run(V: VarianceMap, table: Table, start: Array, depth: int) -> tuple[Array,
                     (bottom.first, bottom.first_error))  # fmt: skip
     under = np.array([bottom.value[0], low, gain, power, bottom.error[1], stray])
     scalars = (np.array([V.weight_var, V.bias_var, beyond]), under)
-    arrays = (table.first, table.coefficients, table.error, np.int64(table.lowest))
+    # padded to few lengths, so that few programs are compiled, whatever the activation
+    cells = (0, (1 << len(table.error).bit_length()) - len(table.error))
+    arrays = (
+        np.pad(table.first, (0, _BINADES - len(table.first)), mode="edge"),
+        np.pad(table.coefficients, (cells, (0, 0))), np.pad(table.error, cells),
+        np.int64(table.lowest), np.int64(len(table.first) - 2),
+    )  # fmt: skip
     chunk = min(_CHUNK, 1 << max(depth - 1, 0).bit_length())
     with concrete():
         state, done = (variance[0], error[0]), 0
@@ -302,11 +309,11 @@ def _layer(state, scalars, arrays):
 
     q, doubt = state
     (weight_var, bias_var, beyond), (at_zero, low, gain, power, gain_error, stray) = scalars
-    first, coefficients, errors, lowest = arrays
+    first, coefficients, errors, lowest, last = arrays
     mantissa, exponent = jnp.frexp(q)
     x = jnp.log2(mantissa) + 1  # exact to 1e-16, as log2(q) would not be far out
     binade = exponent - 1 - lowest
-    inside = jnp.clip(binade, 0, len(first) - 2)
+    inside = jnp.clip(binade, 0, last)
     count = first[inside + 1] - first[inside]
     piece = jnp.clip(jnp.floor(x * count).astype(count.dtype), 0, count - 1)
     cell = first[inside] + piece
@@ -330,6 +337,6 @@ def _layer(state, scalars, arrays):
     at_most = jnp.where(doubt > 0, gain * (doubt / low) ** power, 0.0)
     spread = weight_var * jnp.where(added > 0, added * share, at_most)
     new = jnp.where(under, spread + 2 * EPS * value + _TINY * (q > 0), new)
-    value = jnp.where(binade > len(first) - 2, beyond, value)
+    value = jnp.where(binade > last, beyond, value)
     value = jnp.where(jnp.isfinite(q), value, q)
     return value, jnp.where(jnp.isfinite(value), new, 0.0)
