@@ -62,7 +62,7 @@ def merged(given: dict[str, Any], **defaults: Any) -> dict[str, Any]:
 
 
 def legend(ax: "Axes", loc: Any = "best") -> int:
-    """A legend that names once what several calls have drawn alike. Returns the number of entries."""
+    """A legend that names once what several calls draw alike; returns how many entries it has."""
     named: dict[str, Any] = {}
     for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
         named.setdefault(label, handle)
