@@ -24,7 +24,9 @@ __all__ = ["FARTHEST", "NEAREST", "Powers", "far_out", "near_zero"]
 
 Array = NDArray[np.float64]
 
-NEAREST, FARTHEST = 2.0**-36, 2.0**332  # between them moments are sums over samples
+# Between these moments are sums over samples. Beyond the second even what is smaller than the
+# leading power by 1/sqrt(q), as in softplus, is below rounding.
+NEAREST, FARTHEST = 2.0**-36, 2.0**120
 # Of the range next to zero that is fitted, the widest that will do; the last is 16 deviations at
 # NEAREST. Wide ones tell higher coefficients, narrow ones bear kinks nearby.
 _WIDTHS = (2.0**-6, 2.0**-10, 2.0**-14)

@@ -25,7 +25,7 @@ from meanfield.precision import EPS
 __all__ = ["Settling", "VariancePoint", "settled_variance", "settling"]
 
 _STEP = 4  # binades by which the table of a function that oscillates grows
-_HIGHEST = 332
+_HIGHEST = 272  # binade at which the search gives up
 _FAR = 100  # binade at which limits are read off: 1e-15 is what 1/sqrt(q) leaves there
 _LINEAR = 0.01  # an exponent of E[phi^2] that differs more from 1 is another
 _SAME = 1e-9  # relative distance at which two preimages are one

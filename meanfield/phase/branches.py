@@ -153,7 +153,7 @@ class Landscape:
         below = np.searchsorted(bias_var, np.where(is_top, value - doubt, value + doubt))
         sign = np.where(is_top, 1, -1)[counted]
         count = np.zeros((len(columns), len(bias_var) + 1), np.int32)
-        np.add.at(count, (column[counted], 0), sign)
+        np.add.at(count, (column[counted], np.zeros_like(sign)), sign)
         np.add.at(count, (column[counted], below[counted]), -sign)
         return np.cumsum(count, axis=1)[:, :-1]
 
@@ -216,7 +216,7 @@ def follow(table: Table, weight_var: Array, bias_var: Array, q0: float) -> tuple
     w = np.repeat(weight_var, shape[1])
     b = np.tile(bias_var, shape[0])
     points = solve(table, w, b, where.cell.ravel(), where.low.ravel(), where.high.ravel())
-    points = Points(*(part.reshape(shape) for part in points))
+    points = points.map(lambda part: part.reshape(shape))
     points.q[where.at_start] = land.q0
     points.error[where.at_start & (points.variance_slope == 1)] = 0.0  # any q is a fixed point
     doubtful = overshoots(land, bias_var, where, points)

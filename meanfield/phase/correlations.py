@@ -17,7 +17,7 @@ Covariances at a few variances to the octave fill the table where a diagram asks
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ def _points(count: int) -> Array:
 
 
 @cache
-def _to_series(count: int) -> Array:
+def _to_series(count: int) -> Any:
     return np.linalg.inv(chebyshev.chebvander(_points(count), count - 1))
 
 

@@ -1,5 +1,7 @@
 """The edge of chaos inside a window of variances, as a curve to be drawn."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,11 +58,14 @@ def edge_in_window(
                 last = _border(inside, t[stop + 1], last)
             pieces.append(_evenly(at, first, last, size))
     lines = [critical_line(activation, np.exp(piece)) for piece in pieces]
-    gap = CriticalLine(*np.full((4, 1), np.nan), np.zeros(1, bool), np.full(1, np.nan))
+    nan = np.full(1, np.nan)
+    gap = CriticalLine(nan, nan, nan, nan, np.zeros(1, bool), nan)
     parts = [part for line in lines for part in (gap, line)][1:]
     if not parts:
-        parts = [CriticalLine(*(column[:0] for column in gap))]
-    return CriticalLine(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        none = nan[:0]
+        parts = [CriticalLine(none, none, none, none, np.zeros(0, bool), none)]
+    columns: Any = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return CriticalLine(*columns)
 
 
 def _border(inside, outer: float, inner: float) -> float:

@@ -5,7 +5,8 @@ it is known (`meanfield.phase.branches`), and that `G` increases there, so that 
 opens. The kernel is compiled once, for any activation and any grid.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,10 @@ class Points(NamedTuple):
     depth_scale_q: Array
     depth_scale_c: Array
     phase: NDArray[np.int8]
+
+    def map(self, function: Callable[[Any], Any]) -> "Points":
+        """`function` of each array."""
+        return Points(*map(function, self))
 
 
 def on_device(table: Table) -> tuple[jax.Array, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log2
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -42,9 +43,9 @@ FINE = 8  # fine cells to a cell
 _DEGREE = 7
 
 _POINTS = -np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-_TO_SERIES = np.linalg.inv(chebyshev.chebvander(_POINTS, _NODES - 1)).T
+_TO_SERIES: Any = np.linalg.inv(chebyshev.chebvander(_POINTS, _NODES - 1)).T
 _FINE_POINTS = -np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))
-_TO_FINE_SERIES = np.linalg.inv(chebyshev.chebvander(_FINE_POINTS, _DEGREE)).T
+_TO_FINE_SERIES: Any = np.linalg.inv(chebyshev.chebvander(_FINE_POINTS, _DEGREE)).T
 _TO_POWERS = np.zeros((_DEGREE + 1, _DEGREE + 1))
 for _n in range(_DEGREE + 1):
     _TO_POWERS[_n, : _n + 1] = chebyshev.cheb2poly(np.eye(_DEGREE + 1)[_n, : _n + 1])
@@ -194,7 +195,7 @@ def _resolve(
 
 def _sampled(
     activation: Activation, left: Array, right: Array, deepest: bool
-) -> tuple[_Cells, Array, Array]:
+) -> tuple[_Cells, NDArray[np.bool_], NDArray[np.bool_]]:
     """Series on the cells, and which of them are finite and which resolved."""
     t = 0.5 * (left + right)[:, None] + 0.5 * (right - left)[:, None] * _POINTS
     m = activation.moments(np.exp(t).ravel(), derivatives=True)
