@@ -147,6 +147,13 @@ def test_an_edge_without_extent_is_a_dot(erf: Diagram, ax: Any) -> None:
     assert labelled(ax)["edge of chaos"].get_marker() == "o"
 
 
+def test_without_an_edge_there_is_no_legend(erf: Diagram, ax: Any) -> None:
+    none = erf_edge(np.empty(0))
+    draw(replace(erf, edge=none, edge_reached=none.valid), ax)
+    assert not ax.lines
+    assert ax.get_legend() is None
+
+
 def test_invalid_parts_of_the_edge_are_not_drawn(erf: Diagram, ax: Any) -> None:
     edge = mf.critical_line("gaussian", np.geomspace(0.1, 10, 50))
     assert not np.all(edge.valid)

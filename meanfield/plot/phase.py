@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.network import Phase
-from meanfield.plot.style import axes, merged, outlined
+from meanfield.plot.style import axes, legend, merged, outlined
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,7 +92,7 @@ def phase_diagram(
             centres = transform(diagram.weight_var), transform(diagram.bias_var)
             _contour(ax, *centres, diagram.depth_scale_c, np.sort(1 / depths))
         _edge(ax, transform, diagram, line)
-        covered = len(ax.legend(loc="upper left").get_texts()) * len(y) // 9  # rows, by the legend
+        covered = legend(ax, "upper left") * len(y) // 9  # rows
         for member in (Phase.ORDERED, Phase.CHAOTIC):
             region = diagram.phase == member
             region[len(region) - covered :, : len(x) // 2] = False

@@ -61,11 +61,14 @@ def merged(given: dict[str, Any], **defaults: Any) -> dict[str, Any]:
     return {**defaults, **cbook.normalize_kwargs(given, Line2D)}
 
 
-def legend(ax: "Axes", loc: Any = "best") -> None:
-    """A legend that names once what several calls on the same axes have drawn alike."""
-    handles, labels = ax.get_legend_handles_labels()
-    named = dict(zip(reversed(labels), reversed(handles), strict=True))
-    ax.legend([named[label] for label in dict.fromkeys(labels)], dict.fromkeys(labels), loc=loc)
+def legend(ax: "Axes", loc: Any = "best") -> int:
+    """A legend that names once what several calls draw alike; returns how many entries it has."""
+    named: dict[str, Any] = {}
+    for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+        named.setdefault(label, handle)
+    if named:
+        ax.legend(list(named.values()), list(named), loc=loc)
+    return len(named)
 
 
 def outlined(width: float = 3.0) -> list[Any]:

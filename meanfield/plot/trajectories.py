@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.plot.style import axes, merged
+from meanfield.plot.style import axes, legend, merged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,5 +90,4 @@ def _draw(
     first = int(xscale == "log")
     ax.plot(layers[first:], np.where(shown, columns, np.nan)[first:], **merged(line))
     ax.set(xlabel="depth (layers)", xscale=xscale, yscale=yscale)
-    if ax.get_legend_handles_labels()[1]:
-        ax.legend()
+    legend(ax)

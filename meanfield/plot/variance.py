@@ -76,7 +76,7 @@ def variance_map(
                            hatch="...", linewidth=0, zorder=0.5, label="explodes")  # fmt: skip
         ax.plot(q, V(q), **merged(line, color=BLUE, label="$V(q)$", zorder=2))
         if q0 is not None:
-            _cobweb(ax, np.asarray(V.iterate(q0, depth), np.float64), high)
+            cobweb(ax, np.asarray(V.iterate(q0, depth), np.float64), high)
         _mark(ax, points, low, high, scale)
         ax.set(xlabel="variance $q$ of pre-activations", ylabel="variance $V(q)$ a layer later")
         ax.set(xlim=(low, high), ylim=_limits(V(q), low, high, scale))
@@ -113,7 +113,7 @@ def _limits(v: NDArray[np.float64], low: float, high: float, scale: str) -> tupl
     return 0.0, 1.03 * top
 
 
-def _cobweb(ax: "Axes", variance: NDArray[np.float64], high: float) -> None:
+def cobweb(ax: "Axes", variance: NDArray[np.float64], high: float) -> None:
     """Up to the curve, across to the diagonal, and again, as far as the picture goes."""
     corners = np.minimum(np.repeat(variance, 2), 1e3 * high)  # matplotlib has no infinity
     ax.plot(corners[:-1], corners[1:], color=VERMILION, linewidth=1, zorder=2.5,
