@@ -191,9 +191,9 @@ class Activation:
         if len(q) < _MANY or derivatives:
             return self._summed(q, derivatives)
 
-        def direct(some: Array) -> tuple[Array, Array]:
+        def direct(some: Array) -> tuple[Array, Array, Array]:
             moments = self._summed(some, False)
-            return moments.value, moments.error
+            return moments.value, moments.error, _sizes(moments.value)
 
         return Moments(*interpolate(direct, q))
 
@@ -212,8 +212,7 @@ class Activation:
                 reach = np.inf
             beyond = np.zeros_like(result.value) if beyond is None else np.sum(beyond, axis=0)
             if reach >= 2.0**10 * _SIGMAS * sqrt(q.max()):
-                size = np.abs(result.value)
-                size[:, 0] = np.maximum(size[:, 0], np.sqrt(result.value[:, 1]))  # E[phi] may be 0
+                size = _sizes(result.value)
                 error = np.where(beyond > _MISSING * size, np.inf, result.error + beyond)
                 result.value[np.isinf(error)] = np.nan
                 return replace(result, error=error)
@@ -262,6 +261,13 @@ def _is_homogeneous(samples: Samples) -> bool:
         np.all(np.abs(ratio - ratio[end])[side] <= (slack + slack[end])[side])
         for end, side in ((0, samples.x < 0), (-1, samples.x > 0))
     ) and bool(np.any(ratio))
+
+
+def _sizes(value: Array) -> Array:
+    """What errors of moments are small beside: for `E[phi]`, which may be 0, `sqrt(E[phi^2])`."""
+    size = np.abs(value)
+    size[:, 0] = np.maximum(size[:, 0], np.sqrt(size[:, 1]))
+    return size
 
 
 def _checked_kinks(kinks: ArrayLike) -> Array:

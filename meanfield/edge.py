@@ -53,7 +53,7 @@ def edge_at(activation: Activation, q: Any) -> Edge:
     """
     scalar = isinstance(q, float)  # arithmetic with floats is ten times as fast as with arrays
     m = activation.moments(np.array([q]) if scalar else q, derivatives=True)
-    if not np.all(_known(m)):
+    if not np.all(_known(m, scalar)):
         raise _why_not(activation, np.atleast_1d(q), m)
     return _edge(m, q, scalar)
 
@@ -64,7 +64,7 @@ def edge_where_known(activation: Activation, q: Array) -> Edge:
     Raises as `edge_at` does if there is none.
     """
     m = activation.moments(q, derivatives=True)
-    known = _known(m)
+    known = _known(m, scalar=False)
     ends = np.flatnonzero(np.diff(np.concatenate([[0], known, [0]])))
     if not len(ends):
         raise _why_not(activation, q, m)
@@ -73,17 +73,24 @@ def edge_where_known(activation: Activation, q: Array) -> Edge:
         return Edge(*(part[first:last] for part in _edge(m, q, scalar=False)))
 
 
-def _known(m: Moments) -> NDArray[np.bool_]:
+def _pick(array: Array | None, column: int, scalar: bool) -> Any:
+    assert array is not None
+    return float(array[0, column]) if scalar else array[:, column]
+
+
+def _known(m: Moments, scalar: bool) -> Any:
     """Where the moments are good enough for the variances that follow from them."""
-    value, error = m.value[:, (_PHI2, _DPHI2)], m.error[:, (_PHI2, _DPHI2)]
-    known = _resolved(value, error)
-    return known[:, 0] & known[:, 1] & (value[:, 1] > 1e-290)
+    gradient = _pick(m.value, _DPHI2, scalar)
+    return (
+        _resolved(_pick(m.value, _PHI2, scalar), _pick(m.error, _PHI2, scalar))
+        & _resolved(gradient, _pick(m.error, _DPHI2, scalar))
+        & (gradient > 1e-290)
+    )
 
 
 def _edge(m: Moments, q: Any, scalar: bool) -> Edge:
     def pick(array: Array | None, column: int) -> Any:
-        assert array is not None
-        return float(array[0, column]) if scalar else array[:, column]
+        return _pick(array, column, scalar)
 
     second, second_error = pick(m.value, _PHI2), pick(m.error, _PHI2)
     gradient, gradient_error = pick(m.value, _DPHI2), pick(m.error, _DPHI2)

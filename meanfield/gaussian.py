@@ -118,7 +118,7 @@ def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
         columns[: len(x), start : start + len(table)] = (table * weight).T
         start += len(table)
     vectors = [samples.x, samples.width, power * (exponent * np.log(2.0) + samples.log_scale)]
-    return [*(np.pad(part, (0, length - len(x))) for part in vectors), columns]
+    return [*(np.pad(part, (0, length - len(x)), "edge") for part in vectors), columns]
 
 
 # Groups of columns: parity of the functions, the functions themselves or the doubt about them
