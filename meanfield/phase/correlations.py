@@ -45,6 +45,7 @@ _PANELS = np.array([0, *2.0 ** np.arange(-9, 0), 3 / 4, 7 / 8, 15 / 16, 1])  # i
 _PIECES = 6  # cells to a panel
 _NODES = (14, 14)  # Chebyshev nodes on a stretch and on a panel
 _ORDERS = (6, 8)  # coefficients of the polynomials in log q and v
+_WIDTH_ORDER = 10  # and of those for the coordinate itself
 _TOLERANCE = 2e-11
 _SAFETY = 8  # what a series leaves out, in units of its last coefficients
 _USELESS = 0.01  # a correlation known worse than this is none
@@ -113,7 +114,7 @@ class Correlations:
         self.activation, self.table = activation, table
         self.slot = np.full(_ALL_ROWS, -1, np.int32)  # -1: not asked for yet
         self.powers = np.full((1, len(_PANELS[1:]) * _PIECES, 2, *_ORDERS), np.nan)
-        self.widths = np.full((1, _ORDERS[0], 2), np.nan)
+        self.widths = np.full((1, _WIDTH_ORDER, 2), np.nan)
         # of g, panel by panel, and of z; the first row is for what is not known
         self.doubt = np.full((1, len(_PANELS)), np.nan)
         self._device: tuple[jax.Array, ...] = ()
@@ -161,7 +162,8 @@ class Correlations:
         # what counts is the error of c* and of the slope, not that of their quotients with v
         weighed = values * _V.reshape(values.shape[1:3])[..., None]
         missed, worst = _tail(weighed, 0), np.max(noise)
-        if np.max(missed) > max(_TOLERANCE, worst) and rows > _ROWS // 4:
+        shifted = np.max(_tail(width, 0) / np.max(np.abs(width), axis=0))
+        if max(np.max(missed), shifted) > max(_TOLERANCE, worst) and rows > _ROWS // 4:
             self._sample(first, rows // 2)
             self._sample(first + rows // 2, rows - rows // 2)
             return
@@ -170,10 +172,11 @@ class Correlations:
         in_v = _refinement(_NODES[1], _PIECES, _ORDERS[1])
         powers = np.einsum("rkm,dln,mpnf->rpdfkl", in_q, in_v, values, optimize=True)
         self.powers = np.concatenate([self.powers, powers.reshape(rows, *self.powers.shape[1:])])
-        self.widths = np.concatenate([self.widths, in_q @ width])  # (rows, 6, 2)
+        in_q = _refinement(_NODES[0], rows, _WIDTH_ORDER)
+        self.widths = np.concatenate([self.widths, in_q @ width])  # (rows, 10, 2)
         missed = np.max(missed[..., 0], axis=1) + np.max(_tail(weighed, 2)[..., 0], axis=0)
         doubt = _SAFETY * missed + _left_out(powers[:, :, :, 0])
-        doubt = np.column_stack([doubt, np.full(rows, worst)])
+        doubt = np.column_stack([doubt, np.full(rows, worst + _SAFETY * shifted)])
         self.doubt = np.concatenate([self.doubt, doubt])
 
     def _at(self, q: float) -> tuple[tuple[float, float], float, Array]:
@@ -202,7 +205,7 @@ class Correlations:
                 [g / _V, r], axis=1
             )
         width = 1 / (1 - least / largest)
-        return (width, 0.0), noise * width, np.stack([g / _V, r / _V], axis=1)
+        return (width, 1.0), noise * width, np.stack([g / _V, r / _V], axis=1)
 
 
 # sqrt(1 - c) of a first look at h
