@@ -9,8 +9,9 @@ to `h(q, 1) = D(q)`. Two inputs at a fixed point `q` go to the correlation at wh
 
 so that `v = 1` is `c = 0`; `v` is `1 - c` itself where `phi` is a sum of Hermite polynomials 1 and
 3, and close to it for any odd `phi`. Then `(1 - c) / v` and `r / v` are smooth in `log q` and `v`
-down to the edge of chaos, where kinks make `1 - c` a power series in `v`. Where `phi` jumps, `D`
-is infinite: there `z = weight_var h(q, 0)`, and `r` is smooth itself.
+down to the edge of chaos, where kinks make `1 - c` a power series in `v`; the panels in `v` are
+graded for small kinks. Where `phi` jumps, `D` is infinite and `h` starts as `J / sqrt(1 - c)`:
+there `1 / z = 1 + (1 / weight_var - h(q, 0)) / J`, and `r` is smooth itself.
 
 Covariances at a few variances to the octave fill the table where a diagram asks for it.
 """
@@ -40,10 +41,11 @@ _ROWS = 16  # cells in log q to an octave
 _ALL_ROWS = int(_ROWS * np.log2(HIGHEST / LOWEST))
 _STRETCH = 2 * _ROWS  # rows sampled at once; halved where that is not enough
 _ROOM = 256  # rows on the device; more compile again
-_PANELS = np.array([0, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 7 / 8, 15 / 16, 1])  # in v
-_PIECES = 8  # cells to a panel
-_NODES = (14, 16)  # Chebyshev nodes on a stretch and on a panel
+_PANELS = np.array([0, *2.0 ** np.arange(-9, 0), 3 / 4, 7 / 8, 15 / 16, 1])  # in v
+_PIECES = 6  # cells to a panel
+_NODES = (14, 14)  # Chebyshev nodes on a stretch and on a panel
 _ORDERS = (6, 8)  # coefficients of the polynomials in log q and v
+_WIDTH_ORDER = 10  # and of those for the coordinate itself
 _TOLERANCE = 2e-11
 _SAFETY = 8  # what a series leaves out, in units of its last coefficients
 _USELESS = 0.01  # a correlation known worse than this is none
@@ -71,10 +73,21 @@ def _refinement(nodes: int, pieces: int, order: int) -> Array:
     return np.einsum("kp,cpm->ckm", to_powers, values)
 
 
-def _tail(values: Array, axis: int) -> float:
-    """The size of the last coefficients of a series with these values at Chebyshev nodes."""
+def _tail(values: Array, axis: int) -> Array:
+    """The last coefficients of the series with these values at Chebyshev nodes along `axis`."""
     last = _to_series(values.shape[axis])[-2:]
-    return float(np.max(np.abs(np.tensordot(last, values, axes=(1, axis)))))
+    return np.max(np.abs(np.tensordot(last, values, axes=(1, axis))), axis=0)
+
+
+def _left_out(powers: Array) -> Array:
+    """What polynomials on the cells leave out of `v` times a function, shape (rows, panels).
+
+    Their highest Chebyshev coefficients are the last powers over 2^4 and 2^6; on cells so small
+    the next ones are at least 8 times smaller.
+    """
+    last = np.sum(np.abs(powers[..., -1, :]), axis=-1) * 2.0 ** (2 - _ORDERS[0])
+    last += np.sum(np.abs(powers[..., -1]), axis=-1) * 2.0 ** (2 - _ORDERS[1])
+    return _PANELS[1:] * np.max(last, axis=2) / 8
 
 
 _V = (_PANELS[:-1, None] + np.diff(_PANELS)[:, None] * (0.5 + 0.5 * _points(_NODES[1]))).ravel()
@@ -101,15 +114,16 @@ class Correlations:
         self.activation, self.table = activation, table
         self.slot = np.full(_ALL_ROWS, -1, np.int32)  # -1: not asked for yet
         self.powers = np.full((1, len(_PANELS[1:]) * _PIECES, 2, *_ORDERS), np.nan)
-        self.widths = np.full((1, _ORDERS[0]), np.nan)
-        self.doubt = np.full((1, 2), np.nan)  # of g and of z; row 0 is for what is not known
+        self.widths = np.full((1, _WIDTH_ORDER, 2), np.nan)
+        # of g, panel by panel, and of z; the first row is for what is not known
+        self.doubt = np.full((1, len(_PANELS)), np.nan)
         self._device: tuple[jax.Array, ...] = ()
 
     def __call__(self, q: Array, chi1: Array, doubt: Array, weight_var: Array) -> Limits:
         """Where chaotic points go; `doubt` is the error of `chi1`. All of shape (n,)."""
         self._fill(q)
         jump = self.table.infinite_slope
-        excess = weight_var if jump else 1 - 1 / chi1
+        excess = 1 / weight_var if jump else 1 - 1 / chi1
         doubt = np.zeros_like(q) if jump else doubt / chi1
         return Limits(
             *in_blocks(_evaluate, (q, excess, doubt), *self._device, np.float64(not jump))
@@ -147,8 +161,9 @@ class Correlations:
         values = values.reshape(_NODES[0], len(_PANELS) - 1, _NODES[1], 2)
         # what counts is the error of c* and of the slope, not that of their quotients with v
         weighed = values * _V.reshape(values.shape[1:3])[..., None]
-        missed, noise = _tail(weighed, 0), float(np.max(noise))
-        if missed > max(_TOLERANCE, noise) and rows > _ROWS // 4:
+        missed, worst = _tail(weighed, 0), np.max(noise)
+        shifted = np.max(_tail(width, 0) / np.max(np.abs(width), axis=0))
+        if max(np.max(missed), shifted) > max(_TOLERANCE, worst) and rows > _ROWS // 4:
             self._sample(first, rows // 2)
             self._sample(first + rows // 2, rows - rows // 2)
             return
@@ -157,19 +172,23 @@ class Correlations:
         in_v = _refinement(_NODES[1], _PIECES, _ORDERS[1])
         powers = np.einsum("rkm,dln,mpnf->rpdfkl", in_q, in_v, values, optimize=True)
         self.powers = np.concatenate([self.powers, powers.reshape(rows, *self.powers.shape[1:])])
-        self.widths = np.concatenate([self.widths, in_q @ width])
-        doubt = np.array([_SAFETY * (missed + _tail(weighed, 2)), noise])
-        self.doubt = np.concatenate([self.doubt, np.tile(doubt, (rows, 1))])
+        in_q = _refinement(_NODES[0], rows, _WIDTH_ORDER)
+        self.widths = np.concatenate([self.widths, in_q @ width])  # (rows, 10, 2)
+        missed = np.max(missed[..., 0], axis=1) + np.max(_tail(weighed, 2)[..., 0], axis=0)
+        doubt = _SAFETY * missed + _left_out(powers[:, :, :, 0])
+        doubt = np.column_stack([doubt, np.full(rows, worst + _SAFETY * shifted)])
+        self.doubt = np.concatenate([self.doubt, doubt])
 
-    def _at(self, q: float) -> tuple[float, float, Array]:
-        """What makes `z` of `1 - 1/chi1`, its noise, and `(1 - c)/v`, `r/v` at the nodes in `v`."""
+    def _at(self, q: float) -> tuple[tuple[float, float], float, Array]:
+        """What turns `1 - 1/chi1` into `z`, its error, and `(1 - c)/v` and `r/v` at nodes in `v`."""
         covariance = Covariance(self.activation, q)
         jump = self.table.infinite_slope
         largest = np.inf if jump else float(self.table(np.array([q]), 2)[0])
         h, rate, error = _secants(covariance, _GUESSES)
         least = h[-1]
         z = 0.5 * _V * (3 - _V)
-        level = least / z if jump else largest - z * (largest - least)
+        singular = h[0] * np.sqrt(_GUESSES[0])  # J
+        level = least + singular * (1 / z - 1) if jump else largest - z * (largest - least)
         s = np.sqrt(_GUESSES)
         g = np.interp(level, h[::-1], s[::-1]) ** 2
         for _ in range(8):
@@ -180,13 +199,17 @@ class Correlations:
                 break
         values = covariance.difference(g)
         r = 1 - g * values.slope / values.value
-        width = least if jump else 1 / (1 - least / largest)
-        noise = error[-1] / least if jump else (error[-1] / least + 4 * EPS) * width
-        return width, noise, np.stack([g / _V, r if jump else r / _V], axis=1)
+        noise = error[-1] / least + 4 * EPS
+        if jump:
+            return (least / singular, 1 / singular), noise * (1 + least / singular), np.stack(
+                [g / _V, r], axis=1
+            )
+        width = 1 / (1 - least / largest)
+        return (width, 1.0), noise * width, np.stack([g / _V, r / _V], axis=1)
 
 
 # sqrt(1 - c) of a first look at h
-_GUESSES = np.append(2.0 ** np.arange(-20.0, -5), np.linspace(2.0**-5, 1, 48)[1:]) ** 2
+_GUESSES = np.append(2.0 ** np.arange(-24.0, -5), np.linspace(2.0**-5, 1, 48)[1:]) ** 2
 
 
 def _secants(covariance: Covariance, g: Array) -> tuple[Array, Array, Array]:
@@ -209,8 +232,9 @@ def _evaluate(q, excess, doubt, slot, powers, widths, noise, finite):
     row = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, _ALL_ROWS - 1)
     x = 2 * (place - row) - 1
     row = slot[row]
-    width = _polynomial(jnp.moveaxis(widths[row], 1, 0), x)
-    z = jnp.clip(excess * width, 0.0, 1.0)
+    width, other = _polynomial(jnp.moveaxis(widths[row], 1, 0), x[:, None]).T
+    z = jnp.where(finite > 0, excess * width, 1 / (1 + excess * other - width))
+    z = jnp.clip(z, 0.0, 1.0)
     root = jnp.sqrt(9 - 8 * z)
     v = 4 * z / (3 + root)
     panel = jnp.sum(v[:, None] >= _PANELS[None, 1:-1], axis=1)
@@ -228,7 +252,7 @@ def _evaluate(q, excess, doubt, slot, powers, widths, noise, finite):
     r = f[:, 1] * jnp.where(finite, v, 1.0)
     # dg/dz times the error of z, and what interpolation missed
     moved = jnp.abs(f[:, 0] + v * rate * 2 / across) * 2 / root
-    error = moved * (doubt * jnp.where(finite, width, 0.0) + noise[row, 1]) + noise[row, 0]
+    error = moved * (doubt * jnp.where(finite, width, 0.0) + noise[row, -1]) + noise[row, panel]
     bad = ~(error < _USELESS)
     g, r, error = jnp.where(bad, jnp.nan, jnp.stack([g, r, error]))
     return g, 1 - r, -1 / jnp.log1p(-r), error

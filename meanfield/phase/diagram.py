@@ -213,7 +213,7 @@ def phase_diagram(
         >>> import meanfield as mf
         >>> diagram = mf.phase_diagram("tanh", weight_var=[1.0, 2.25], bias_var=[0.0025, 0.09])
         >>> diagram.q.round(6).tolist()
-        [[0.044747, 0.798387], [0.276299, 0.943206]]
+        [[0.037122, 0.798387], [0.276299, 0.960844]]
         >>> [mf.Phase(code).name for code in diagram.phase[0]]
         ['ORDERED', 'CHAOTIC']
     """
