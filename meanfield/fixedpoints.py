@@ -277,9 +277,12 @@ def _correlation(
         return 1.0, chi1, {"correlation": 0.0, "correlation_slope": chi1_error}
     if q == 0:
         return nan, nan, {"correlation": inf, "correlation_slope": inf}
-    point = correlation_map(network, q).fixed_point()
-    errors = {"correlation": point.error, "correlation_slope": point.slope_error}
-    return point.correlation, point.slope, errors
+    at, beside = (correlation_map(network, v).fixed_point() for v in (q, q + q_error))
+    errors = {
+        "correlation": at.error + abs(beside.correlation - at.correlation),
+        "correlation_slope": at.slope_error + abs(beside.slope - at.slope),
+    }
+    return at.correlation, at.slope, errors
 
 
 def _sparsity(activation: Activation, q: float) -> float:

@@ -75,9 +75,10 @@ def test_fields_as_in_the_table(record: dict[str, Any]) -> None:
         assert str(point.phase) == row["phase"]
         assert abs(mpf(point.sparsity) - mpf(row["sparsity"])) <= point.errors["q"] + 1e-14
         check_scale(point.depth_scale_q, row["xi_q"], point.errors["depth_scale_q"])
-        if point.phase != Phase.CHAOTIC:
-            assert point.correlation == 1.0
-            check_scale(point.depth_scale_c, row["xi_c"], point.errors["depth_scale_c"])
+        for name, key in (("correlation", "c_star"), ("correlation_slope", "R1_at_c_star")):
+            off = abs(mpf(getattr(point, name)) - mpf(row[key]))
+            assert off <= point.errors[name] + EPS and point.errors[name] < 1e-6
+        check_scale(point.depth_scale_c, row["xi_c"], point.errors["depth_scale_c"])
 
 
 def check_scale(computed: float, expected: str | None, error: float) -> None:
