@@ -13,6 +13,7 @@ from benchmarks import peers
 from benchmarks.correlations import correlations
 from benchmarks.measure import compiled, in_turns, once, seconds, table, warm
 from benchmarks.peers import CASES, error, exact
+from benchmarks.phase import phase
 from meanfield.gaussian import MOMENTS
 
 _COLUMNS = [MOMENTS.index("phi2"), MOMENTS.index("dphi2")]
@@ -181,5 +182,6 @@ ALL = {
     "correlations": correlations,
     "critical": critical,
     "second": second_activation,
+    "phase": phase,
     "process": new_process,
 }

@@ -65,12 +65,13 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_random_points_against_iteration(name: str) -> None:
     activation = mf.Activation(name, **PROBLEMS[name][0])
-    diagram = mf.phase_diagram(activation, WEIGHTS, BIASES)
+    weights = WEIGHTS / 4 if name == "hard_shrink" else WEIGHTS  # fewer octaves of q
+    diagram = mf.phase_diagram(activation, weights, BIASES)
     assert diagram.q.shape == diagram.shape == (11, 23)
     rng = np.random.default_rng(0)
     compared = 0
     for i, j in zip(rng.integers(11, size=25), rng.integers(23, size=25), strict=True):
-        w, b, q = float(WEIGHTS[j]), float(BIASES[i]), float(diagram.q[i, j])
+        w, b, q = float(weights[j]), float(BIASES[i]), float(diagram.q[i, j])
         end = limit(activation, w, b)
         if np.isnan(end):
             continue  # too slow to iterate: the equation is checked below all the same

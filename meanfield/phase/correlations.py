@@ -43,7 +43,8 @@ _STRETCH = 2 * _ROWS  # rows sampled at once; halved where that is not enough
 _ROOM = 256  # rows on the device; more compile again
 _PANELS = np.array([0, *2.0 ** np.arange(-9, 0), 3 / 4, 7 / 8, 15 / 16, 1])  # in v
 _PIECES = 6  # cells to a panel
-_NODES = (14, 14)  # Chebyshev nodes on a stretch and on a panel
+_SMOOTH, _KINKED = 14, 18  # Chebyshev nodes on a stretch: kinks make terms like exp(-b^2 / 2q)
+_NODES = 14  # on a panel
 _ORDERS = (6, 8)  # coefficients of the polynomials in log q and v
 _WIDTH_ORDER = 10  # and of those for the coordinate itself
 _TOLERANCE = 2e-11
@@ -90,7 +91,7 @@ def _left_out(powers: Array) -> Array:
     return _PANELS[1:] * np.max(last, axis=2) / 8
 
 
-_V = (_PANELS[:-1, None] + np.diff(_PANELS)[:, None] * (0.5 + 0.5 * _points(_NODES[1]))).ravel()
+_V = (_PANELS[:-1, None] + np.diff(_PANELS)[:, None] * (0.5 + 0.5 * _points(_NODES))).ravel()
 
 
 class Limits(NamedTuple):
@@ -112,6 +113,7 @@ class Correlations:
 
     def __init__(self, activation: Activation, table: Table) -> None:
         self.activation, self.table = activation, table
+        self.nodes = _KINKED if np.any(activation.kinks != 0) else _SMOOTH
         self.slot = np.full(_ALL_ROWS, -1, np.int32)  # -1: not asked for yet
         self.powers = np.full((1, len(_PANELS[1:]) * _PIECES, 2, *_ORDERS), np.nan)
         self.widths = np.full((1, _WIDTH_ORDER, 2), np.nan)
@@ -149,7 +151,7 @@ class Correlations:
     def _sample(self, first: int, rows: int) -> None:
         """Fill rows from a stretch of Chebyshev nodes, or from two halves of it."""
         here = slice(first, first + rows)
-        octaves = np.log2(LOWEST) + (first + 0.5 * rows * (1 + _points(_NODES[0]))) / _ROWS
+        octaves = np.log2(LOWEST) + (first + 0.5 * rows * (1 + _points(self.nodes))) / _ROWS
         try:
             with ThreadPoolExecutor(2) as pool:
                 width, noise, values = map(
@@ -158,7 +160,7 @@ class Correlations:
         except MeanFieldError:
             self.slot[here] = 0
             return
-        values = values.reshape(_NODES[0], len(_PANELS) - 1, _NODES[1], 2)
+        values = values.reshape(self.nodes, len(_PANELS) - 1, _NODES, 2)
         # what counts is the error of c* and of the slope, not that of their quotients with v
         weighed = values * _V.reshape(values.shape[1:3])[..., None]
         missed, worst = _tail(weighed, 0), np.max(noise)
@@ -168,11 +170,11 @@ class Correlations:
             self._sample(first + rows // 2, rows - rows // 2)
             return
         self.slot[here] = len(self.powers) + np.arange(rows)
-        in_q = _refinement(_NODES[0], rows, _ORDERS[0])
-        in_v = _refinement(_NODES[1], _PIECES, _ORDERS[1])
+        in_q = _refinement(self.nodes, rows, _ORDERS[0])
+        in_v = _refinement(_NODES, _PIECES, _ORDERS[1])
         powers = np.einsum("rkm,dln,mpnf->rpdfkl", in_q, in_v, values, optimize=True)
         self.powers = np.concatenate([self.powers, powers.reshape(rows, *self.powers.shape[1:])])
-        in_q = _refinement(_NODES[0], rows, _WIDTH_ORDER)
+        in_q = _refinement(self.nodes, rows, _WIDTH_ORDER)
         self.widths = np.concatenate([self.widths, in_q @ width])  # (rows, 10, 2)
         missed = np.max(missed[..., 0], axis=1) + np.max(_tail(weighed, 2)[..., 0], axis=0)
         doubt = _SAFETY * missed + _left_out(powers[:, :, :, 0])
@@ -180,7 +182,7 @@ class Correlations:
         self.doubt = np.concatenate([self.doubt, doubt])
 
     def _at(self, q: float) -> tuple[tuple[float, float], float, Array]:
-        """What turns `1 - 1/chi1` into `z`, its error, and `(1 - c)/v` and `r/v` at nodes in `v`."""
+        """What makes `z` of `1 - 1/chi1`, its error, and `(1 - c)/v` and `r/v` at nodes in `v`."""
         covariance = Covariance(self.activation, q)
         jump = self.table.infinite_slope
         largest = np.inf if jump else float(self.table(np.array([q]), 2)[0])
@@ -189,8 +191,7 @@ class Correlations:
         z = 0.5 * _V * (3 - _V)
         singular = h[0] * np.sqrt(_GUESSES[0])  # J
         level = least + singular * (1 / z - 1) if jump else largest - z * (largest - least)
-        s = np.sqrt(_GUESSES)
-        g = np.interp(level, h[::-1], s[::-1]) ** 2
+        g = _guess(level, h, rate)
         for _ in range(8):
             h, rate, _ = _secants(covariance, g)
             step = (h - level) / rate
@@ -201,8 +202,10 @@ class Correlations:
         r = 1 - g * values.slope / values.value
         noise = error[-1] / least + 4 * EPS
         if jump:
-            return (least / singular, 1 / singular), noise * (1 + least / singular), np.stack(
-                [g / _V, r], axis=1
+            return (
+                (least / singular, 1 / singular),
+                noise * (1 + least / singular),
+                np.stack([g / _V, r], axis=1),
             )
         width = 1 / (1 - least / largest)
         return (width, 1.0), noise * width, np.stack([g / _V, r / _V], axis=1)
@@ -210,6 +213,18 @@ class Correlations:
 
 # sqrt(1 - c) of a first look at h
 _GUESSES = np.append(2.0 ** np.arange(-24.0, -5), np.linspace(2.0**-5, 1, 48)[1:]) ** 2
+
+
+def _guess(level: Array, h: Array, rate: Array) -> Array:
+    """Where `h`, known with its rate at `_GUESSES`, has these levels: `sqrt(g)` is cubic in it."""
+    s = np.sqrt(_GUESSES)[::-1]
+    h, slope = h[::-1], 1 / (2 * s * rate[::-1])
+    k = np.clip(np.searchsorted(h, level) - 1, 0, len(h) - 2)
+    width, low, high = h[k + 1] - h[k], s[k], s[k + 1]
+    t = (level - h[k]) / width
+    bend = (1 - t) * (slope[k] * width - high + low) - t * (slope[k + 1] * width - high + low)
+    between = low + t * (high - low + (1 - t) * bend)
+    return np.clip(between, high, low) ** 2
 
 
 def _secants(covariance: Covariance, g: Array) -> tuple[Array, Array, Array]:
