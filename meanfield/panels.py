@@ -17,7 +17,7 @@ from meanfield.errors import UnresolvedError
 from meanfield.legendre import coefficients, nodes, noise, slopes_at_nodes, tail
 from meanfield.precision import EPS
 
-__all__ = ["MAX_PANELS", "Panels", "resolve"]
+__all__ = ["MAX_PANELS", "Panels", "largest_within", "resolve"]
 
 Array = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class Panels:
         return Panels(**chosen)
 
 
-def _scale(at: Array, size: Array, where: Array) -> Array:
+def largest_within(at: Array, size: Array, where: Array) -> Array:
     """Largest size among panels that end no farther from zero than `where`."""
     order = np.argsort(at)
     running = np.maximum.accumulate(np.where(np.isfinite(size), size, 0.0)[order])
@@ -122,7 +122,7 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
             c = coefficients(np.where(np.isfinite(f), f, 0.0))
             # largest sizes nearer to zero, nearby, and as far off as variances above 1e-8 see
             scale, nearby, seen = (
-                np.maximum(_scale(inner, inner_sizes[k], where), size)
+                np.maximum(largest_within(inner, inner_sizes[k], where), size)
                 for where in (near, np.maximum(8.0, reach), np.maximum(near, 2.0**-12))
             )
             # what the rounding of a node's position does to the value there

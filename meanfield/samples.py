@@ -16,7 +16,7 @@ from meanfield.callables import Box
 from meanfield.errors import MeanFieldError
 from meanfield.kinks import Kinks, find_kinks, judge
 from meanfield.legendre import ORDER, WEIGHTS
-from meanfield.panels import Panels, resolve
+from meanfield.panels import Panels, largest_within, resolve
 from meanfield.precision import EPS
 from meanfield.slopes import from_values, slopes
 
@@ -166,6 +166,8 @@ def _graded_for_powers(box: Box, panels: Panels, kinks: Array) -> Panels:
     free = panels.finished & (middle > 0) & np.isfinite(outer)
     free &= panels.right - panels.left > _NARROW * np.abs(inner)
     free &= ~np.isin(inner, np.append(kinks, 0.0))
+    ends = np.maximum(np.abs(panels.left), np.abs(panels.right))
+    free &= outer > 2 * largest_within(ends, np.max(size, axis=1), np.abs(inner))
     growth = np.log(np.where(free, outer, 1.0) / np.where(free, middle, 1.0))
     parts = np.clip(np.ceil(_PARTS * growth), 1, _MOST_PARTS)
     if np.all(parts == 1):
