@@ -62,7 +62,7 @@ def slope_series(coefficient: Any, width: Any) -> Any:
 
 def slopes_at_nodes(coefficient: Any, width: Any) -> Any:
     """The derivative in `x` of series on panels of the given width, at the nodes."""
-    return (coefficient @ _SLOPE_AT_NODES) * (2 / width)[:, None]
+    return (coefficient * (2 / width)[:, None]) @ _SLOPE_AT_NODES  # in this order: no overflow
 
 
 def series(coefficient: Array, u: Array) -> Array:
