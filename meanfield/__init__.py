@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meanfield import plot as plot
     from meanfield.activation import Activation
     from meanfield.criticality import critical, critical_line
     from meanfield.errors import (
@@ -49,8 +50,8 @@ _MODULE_OF = {
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.trajectory",
     "FixedPoint": "network",
-    "HermiteCoefficients": "hermite",
     "FixedPoints": "fixedpoints",
+    "HermiteCoefficients": "hermite",
     "MeanFieldError": "errors",
     "Network": "network",
     "NoCriticalPointError": "errors",
@@ -66,8 +67,8 @@ _MODULE_OF = {
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
-    "hermite_coefficients": "hermite",
     "fixed_points": "fixedpoints",
+    "hermite_coefficients": "hermite",
     "initializer": "initializers",
     "phase_diagram": "phase",
     "variance_map": "maps.variance",
@@ -79,8 +80,8 @@ __all__ = [
     "CorrelationMap",
     "CorrelationTrajectory",
     "FixedPoint",
-    "HermiteCoefficients",
     "FixedPoints",
+    "HermiteCoefficients",
     "MeanFieldError",
     "Network",
     "NoCriticalPointError",
@@ -96,15 +97,20 @@ __all__ = [
     "critical",
     "critical_line",
     "critical_points",
-    "hermite_coefficients",
     "fixed_points",
+    "hermite_coefficients",
     "initializer",
     "phase_diagram",
     "variance_map",
 ]
 
 
+_SUBMODULES = ("plot",)  # also without an import of their own: `mf.plot.phase_diagram(...)`
+
+
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
@@ -113,4 +119,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_SUBMODULES})

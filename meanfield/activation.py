@@ -13,6 +13,7 @@ from meanfield.callables import Box, TracedFunction, open_box
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import Columns, Moments, columns_of, moments_of
 from meanfield.interpolation import interpolate
+from meanfield.overflow import continued
 from meanfield.precision import is_traced
 from meanfield.samples import Samples, sample
 
@@ -23,6 +24,7 @@ Array = NDArray[np.float64]
 _SIGMAS = 13.0  # beyond: 1e-37 of the weight, so that even x^12 has nothing left
 LEAST_REACH = 16.0
 _USUAL_REACH = 32.0
+_FARTHEST_REACH = 2.0**14  # 13 standard deviations at q = 1e6
 _LEAST_VARIANCE = 1e-11
 _MISSING = 1e-8  # more than this beyond where the function ends: the moment is refused
 _MANY = 1024  # variances from which on interpolation pays
@@ -95,6 +97,7 @@ class Activation:
         self.name = name or (f"{phi_name}({shown})" if shown else phi_name)
         self.function = function
         self._given_kinks = None if kinks is None else _checked_kinks(kinks)
+        self._arguments = phi, self._given_kinks, self.name, parameters
         self._columns: dict[float, Columns] = {}
         self._frozen = True
         _ = self.box  # opened now, so that what is no activation is refused now
@@ -103,6 +106,16 @@ class Activation:
         if "_frozen" in self.__dict__:
             raise AttributeError(f"an Activation is immutable; make a new one to change {name!r}")
         super().__setattr__(name, value)
+
+    def __reduce__(self):
+        """Pickled as what it was made of: samples and compiled code are made again."""
+        return _make, self._arguments
+
+    def __copy__(self) -> "Activation":
+        return self
+
+    def __deepcopy__(self, memo: dict) -> "Activation":
+        return self
 
     def __call__(self, x):
         """`phi(x)`, by the function itself."""
@@ -155,7 +168,8 @@ class Activation:
     def columns(self, reach: float) -> Columns:
         """Samples on `[-reach, reach]`, arranged for moments; taken once and remembered."""
         if reach not in self._columns:
-            self._columns[reach] = columns_of(sample(self.sampled, reach, self._given_kinks))
+            samples = continued(sample(self.sampled, reach, self._given_kinks), reach)
+            self._columns[reach] = columns_of(samples)
         return self._columns[reach]
 
     @property
@@ -177,9 +191,9 @@ class Activation:
         if len(q) < _MANY or derivatives:
             return self._summed(q, derivatives)
 
-        def direct(some: Array) -> tuple[Array, Array]:
+        def direct(some: Array) -> tuple[Array, Array, Array]:
             moments = self._summed(some, False)
-            return moments.value, moments.error
+            return moments.value, moments.error, _sizes(moments.value)
 
         return Moments(*interpolate(direct, q))
 
@@ -188,14 +202,17 @@ class Activation:
         while True:
             columns = self.columns(reach)
             result, beyond = moments_of(columns, q, derivatives)
-            short = beyond is not None and np.any(beyond > 1e-15 * np.abs(result.value))
+            # farther samples tell nothing where the activation has broken off
+            open_ends = [why is None for why in columns.samples.broken]
+            enough = 1e-15 * np.abs(result.value)
+            short = beyond is not None and np.any(beyond[open_ends] > enough)
             if not short and not self._may_hide(columns, q, result):
-                return result
-            if beyond is None:
-                beyond = np.zeros_like(result.value)
-            if all(columns.samples.broken) or reach >= 2.0**10 * _SIGMAS * sqrt(q.max()):
-                size = np.abs(result.value)
-                size[:, 0] = np.maximum(size[:, 0], np.sqrt(result.value[:, 1]))  # E[phi] may be 0
+                if beyond is None or not np.any(beyond > enough):
+                    return result
+                reach = np.inf
+            beyond = np.zeros_like(result.value) if beyond is None else np.sum(beyond, axis=0)
+            if reach >= 2.0**10 * _SIGMAS * sqrt(q.max()):
+                size = _sizes(result.value)
                 error = np.where(beyond > _MISSING * size, np.inf, result.error + beyond)
                 result.value[np.isinf(error)] = np.nan
                 return replace(result, error=error)
@@ -216,15 +233,12 @@ class Activation:
     @cached_property
     def is_homogeneous(self) -> bool:
         """Whether `phi(a x) = a phi(x)` for `a > 0`: the scale-invariant class."""
-        samples = self.columns(LEAST_REACH).samples
-        if np.any(samples.kinks != 0) or len(samples.jumps):
+        # samples that were taken already say no at no cost; clip(x, 0, 20) may say yes on them
+        reaches = *(self._columns or (LEAST_REACH,)), _FARTHEST_REACH
+        try:
+            return all(_is_homogeneous(self.columns(reach).samples) for reach in reaches)
+        except UnresolvedError:  # far out it is anything but linear
             return False
-        ratio = samples.value / samples.x
-        slack = 8 * samples.noise / np.abs(samples.x) + 1e-14 * np.max(np.abs(ratio))
-        return all(
-            np.all(np.abs(ratio - ratio[end])[side] <= (slack + slack[end])[side])
-            for end, side in ((0, samples.x < 0), (-1, samples.x > 0))
-        ) and bool(np.any(ratio))
 
     def why_not(self, q: float, moment: str) -> str:
         """A sentence about a moment that `moments` could not compute at `q`."""
@@ -238,6 +252,24 @@ class Activation:
         )
 
 
+def _is_homogeneous(samples: Samples) -> bool:
+    if np.any(samples.kinks != 0) or len(samples.jumps):
+        return False
+    ratio = samples.value / samples.x
+    slack = 8 * samples.noise / np.abs(samples.x) + 1e-14 * np.max(np.abs(ratio))
+    return all(
+        np.all(np.abs(ratio - ratio[end])[side] <= (slack + slack[end])[side])
+        for end, side in ((0, samples.x < 0), (-1, samples.x > 0))
+    ) and bool(np.any(ratio))
+
+
+def _sizes(value: Array) -> Array:
+    """What errors of moments are small beside: for `E[phi]`, which may be 0, `sqrt(E[phi^2])`."""
+    size = np.abs(value)
+    size[:, 0] = np.maximum(size[:, 0], np.sqrt(size[:, 1]))
+    return size
+
+
 def _checked_kinks(kinks: ArrayLike) -> Array:
     try:
         array = np.unique(np.asarray(kinks, np.float64).ravel())
@@ -246,6 +278,10 @@ def _checked_kinks(kinks: ArrayLike) -> Array:
     if not np.all(np.isfinite(array)):
         raise ValueError(f"kinks: must be finite positions, got {kinks!r}")
     return array
+
+
+def _make(phi: Any, kinks: Array | None, name: str, parameters: dict[str, Any]) -> Activation:
+    return Activation(phi, kinks, name, **parameters)
 
 
 @lru_cache(maxsize=64)

@@ -73,11 +73,12 @@ class Values(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """`D(g)` of two sides, for `g` in [0, 1]."""
+    """`D(g)` of two sides, for `g` in [0, 1]; `F` is divided by `exp(tilt (t - 1))` throughout."""
 
     y: Array
     dy: Array
-    table: Array  # of F at y: Chebyshev coefficients in the log of the variance of x
+    table: Array  # of F at y: Chebyshev coefficients in the log of the variance t of x
+    tilt: float  # E[exp(2az)] = exp(2 a^2 t) leaves no digits at t = 1/2 beside those at t = 1
     doubt: Array  # of F at y
     near: Array  # the same for F = y^power sum_k near[k] y^k at small y, shape (16, order)
     near_doubt: float
@@ -94,6 +95,11 @@ class Difference:
         order = self.table.shape[1]
         powers = chebyshev.chebvander(2 * np.log2(t) + 1, order - 1)
         rates = powers @ _chebyshev(order)[2] * (-1 / (np.log(2.0) * t))[:, None]
+        factor = np.exp(self.tilt * (t - 1))
+        rates, powers = (
+            (rates - 0.5 * self.tilt * powers) * factor[:, None],
+            powers * factor[:, None],
+        )
         near = np.sqrt(0.5 * g) <= _NEAR * self.width
         result = Values(*np.empty((3, len(g))))
         for which, part in ((near, self._near), (~near, self._far)):
@@ -111,7 +117,7 @@ class Difference:
         sums, moved = weight @ self.table, (weight * (u2 - 1) / (4 * size)) @ self.table
         value = np.sum(sums * powers, axis=1)
         slope = np.sum(sums * rates + moved * powers, axis=1)
-        return Values(value, slope, weight @ self.doubt + _ROUNDING * value)
+        return Values(value, slope, powers[:, 0] * (weight @ self.doubt) + _ROUNDING * value)
 
     def _near(self, g: Array, powers: Any, rates: Any) -> Values:
         # half of a Gaussian integral of y^k: moment[k] s^k, whose rate in g is k s^(k - 2) / 4
@@ -124,7 +130,8 @@ class Difference:
         moved[(series == 0) | (np.zeros_like(s) + k == 0)] = 0.0
         value = np.sum(terms * series, axis=1)
         slope = np.sum(terms * (rates @ self.near.T) + moved, axis=1)
-        return Values(value, slope, self.near_doubt * terms[:, 0] + _ROUNDING * value)
+        error = powers[:, 0] * self.near_doubt * terms[:, 0] + _ROUNDING * value
+        return Values(value, slope, error)
 
 
 # E[|z|^k] / 2
@@ -139,11 +146,14 @@ def difference(f: Side, g: Side) -> Difference:
     for order in _ORDERS:
         t, to_series, _ = _chebyshev(order)
         panels = resolved_structure(f, g, power, t)
-        series = panels.F @ to_series
-        last = np.max(np.abs(series[..., -2:]), axis=-1)
-        weight = np.exp(-(panels.y**2))
-        if np.max(last * weight) <= RESOLVED * np.max(np.abs(series[..., 0]) * weight):
-            return _assembled(f, g, power, panels, to_series)
+        weight = np.exp(-(panels.y**2))[:, :, None]
+        top, *_, bottom = np.max(panels.F * weight, axis=(0, 1))
+        tilt = float(np.log(top / bottom) / (t[0] - t[-1])) if bottom > 0 else 0.0
+        factor = np.exp(tilt * (t - 1))
+        panels = panels._replace(F=panels.F / factor, doubt=panels.doubt / factor)
+        series = panels.F @ to_series * weight
+        if np.max(np.abs(series[..., -2:])) <= RESOLVED * np.max(np.abs(series[..., 0])):
+            return _assembled(f, g, power, panels, to_series, tilt)
     raise UnresolvedError(
         f"{f.activation.name}: E[phi(u) phi(v)] cannot be computed at q = {f.scale**2:.6g}: phi "
         "grows too fast; ask for a smaller q"
@@ -151,7 +161,7 @@ def difference(f: Side, g: Side) -> Difference:
 
 
 def _assembled(
-    f: Side, g: Side, power: int, panels: StructurePanels, to_series: Array
+    f: Side, g: Side, power: int, panels: StructurePanels, to_series: Array, tilt: float
 ) -> Difference:
     """The table, with the innermost panel replaced by octaves of it."""
     width = float(panels.right[0])
@@ -162,7 +172,8 @@ def _assembled(
     inner = inner * y[:, :, None] ** power
     y = np.concatenate([y, panels.y[1:]])
     widths = np.append(np.diff(ends), (panels.right - panels.left)[1:])
-    doubts = np.append(np.full(len(ends) - 1, panels.doubt[0]), panels.doubt[1:])
+    doubt = np.max(panels.doubt, axis=1)
+    doubts = np.append(np.full(len(ends) - 1, doubt[0]), doubt[1:])
     near = _TO_POWERS.T @ innermost @ to_series / width ** np.arange(ORDER)[:, None]
     if power == 0 and not (f.power == g.power == 1):
         near[1] = 0.0  # F is even, and smooth to first order unless both sides jump at y = 0
@@ -170,9 +181,10 @@ def _assembled(
         y=y.ravel(),
         dy=(0.5 * widths[:, None] * WEIGHTS).ravel(),
         table=np.concatenate([inner, panels.F[1:]]).reshape(y.size, -1) @ to_series,
+        tilt=tilt,
         doubt=(doubts[:, None] * y**power).ravel(),
         near=near,
-        near_doubt=float(panels.doubt[0]),
+        near_doubt=float(doubt[0]),
         power=power,
         width=width,
     )

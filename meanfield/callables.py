@@ -122,14 +122,15 @@ class _JaxBox:
         self._function = function
         self.eps = _eps(*_dtypes(function.closed.jaxpr))
 
+        # one array comes out: XLA compiles a loop for each output, and 10 ms for each loop
         def branches(x):
             return [s.branch.astype(jnp.float64) for s in function.switches(x)]
 
         def probe(x):
-            return *function.value_and_slope(x), *branches(x)
+            return jnp.stack([*function.value_and_slope(x), *branches(x)])
 
         def without_slope(x):
-            return function.value(x), *branches(x)
+            return jnp.stack([function.value(x), *branches(x)])
 
         # compiled ahead: under `concrete` the constants of the function would be computed one by
         # one, with a compilation each
@@ -157,14 +158,10 @@ class _JaxBox:
             return np.concatenate([np.ravel(self._values(b)) for b in blocks])[: len(x)]
 
     def __call__(self, x: Array) -> Sampled:
+        blocks = _padded(x, BLOCK).reshape(-1, BLOCK)
         with concrete():
-            parts = [self._probe(block) for block in _padded(x, BLOCK).reshape(-1, BLOCK)]
-            rows = [
-                np.concatenate([np.asarray(p) for p in row]) for row in zip(*parts, strict=True)
-            ]
-        value, *rest = (row[: len(x)] for row in rows)
-        slope, branches = (rest[0], rest[1:]) if self._has_slope else (None, rest)
-        return Sampled(value, slope, np.array(branches).reshape(-1, len(x)))
+            rows = np.concatenate([np.asarray(self._probe(b)) for b in blocks], axis=1)[:, : len(x)]
+        return Sampled(rows[0], rows[1] if self._has_slope else None, rows[1 + self._has_slope :])
 
 
 def _padded(x: Array, block: int) -> Array:

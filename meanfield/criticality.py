@@ -11,150 +11,32 @@ variances and then polished (Schoenholz et al. 2017, arXiv 1611.01232; Hayou et 
 """
 
 from collections.abc import Callable
+from math import log
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from meanfield.activation import LEAST_REACH, Activation, as_activation
-from meanfield.errors import MeanFieldError, NoCriticalPointError, UnresolvedError
-from meanfield.gaussian import MOMENTS, Moments
+from meanfield.activation import Activation, as_activation
+from meanfield.edge import Edge, edge_at, reshaped
+from meanfield.errors import NoCriticalPointError
 from meanfield.network import FixedPoint, Network, Phase, check_weights
-from meanfield.precision import EPS, is_traced
+from meanfield.precision import is_traced
 
 __all__ = ["CriticalLine", "Edge", "critical", "critical_line", "depth_scale", "edge_at",
            "fixed_point", "reshaped"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
-_PHI2, _DPHI2, _SPARSITY = (MOMENTS.index(name) for name in ("phi2", "dphi2", "sparsity"))
-_UNRESOLVED = 0.05  # a moment known worse than this is not a number to choose variances by
-
-
-class Edge(NamedTuple):
-    """The edge of chaos at `q`: numbers, or arrays of its shape, each with a bound of its error."""
-
-    q: Any
-    weight_var: Any
-    bias_var: Any
-    slope: Any
-    curvature: Any
-    sparsity: Any
-    weight_error: Any
-    bias_error: Any
-    slope_error: Any
-    curvature_error: Any
-    susceptibility_gap: Any  # dE[phi^2]/dq - E[phi'^2], zero where both susceptibilities are 1
-    gap_error: Any
-    bias_slope: Any  # d bias_var / dq along the edge
-
-    @property
-    def error(self):
-        """Relative error of `weight_var`, or that of `bias_var` beside `q` where it is larger."""
-        return _larger(self.weight_error / self.weight_var, self.bias_error / self.q)
-
-
-def edge_at(activation: Activation, q: Any) -> Edge:
-    """The formulas of the module's docstring at a variance or an array of them, valid or not.
-
-    Raises:
-        UnresolvedError: a moment that is needed could not be computed.
-        NoCriticalPointError: `E[phi'^2]` is infinite or zero.
-    """
-    scalar = isinstance(q, float)  # arithmetic with floats is ten times as fast as with arrays
-    m = activation.moments(np.array([q]) if scalar else q, derivatives=True)
-
-    def pick(array: Array | None, column: int) -> Any:
-        assert array is not None
-        return float(array[0, column]) if scalar else array[:, column]
-
-    second, second_error = pick(m.value, _PHI2), pick(m.error, _PHI2)
-    gradient, gradient_error = pick(m.value, _DPHI2), pick(m.error, _DPHI2)
-    known = _known(second, second_error) & _known(gradient, gradient_error)
-    if not np.all(known & (gradient > 1e-290)):
-        raise _why_not(activation, np.atleast_1d(q), m)
-    weight_var = 1 / gradient
-    relative = gradient_error / gradient + EPS
-    spent = weight_var * second
-    slope, curvature = (weight_var * pick(a, _PHI2) for a in (m.first, m.second))
-    slope_error, curvature_error = (
-        weight_var * pick(error, _PHI2) + abs(number) * relative
-        for error, number in ((m.first_error, slope), (m.second_error, curvature))
-    )
-    bias_error = spent * (relative + EPS) + weight_var * second_error + EPS * q
-    return Edge(
-        q=q,
-        weight_var=weight_var,
-        bias_var=_snap(q - spent, 0.0, bias_error),
-        slope=_snap(slope, 1.0, slope_error),
-        curvature=_snap(curvature, 0.0, curvature_error),
-        sparsity=pick(m.value, _SPARSITY),
-        weight_error=weight_var * relative,
-        bias_error=bias_error,
-        slope_error=slope_error,
-        curvature_error=curvature_error,
-        susceptibility_gap=pick(m.first, _PHI2) - gradient,
-        gap_error=pick(m.first_error, _PHI2) + gradient_error,
-        bias_slope=1 - slope + spent * weight_var * pick(m.first, _DPHI2),
-    )
-
-
-def _known(value: Any, error: Any) -> Any:
-    return (error <= _UNRESOLVED * value) & (value < np.inf)
-
-
-def _larger(a: Any, b: Any) -> Any:
-    return max(a, b) if isinstance(a, float) else np.maximum(a, b)
-
-
-def _snap(value: Any, target: float, error: Any) -> Any:
-    """`target` where the value is the same within its error: 1 is marginal, 1 - 1e-16 is stable."""
-    same = abs(value - target) <= error
-    return (
-        (target if same else value) if isinstance(value, float) else np.where(same, target, value)
-    )
-
 
 def depth_scale(slope: Any) -> Any:
     """`-1 / ln |slope|`: in so many layers a distance falls by 1/e; see `FixedPoint`."""
+    if isinstance(slope, float) and 0 < abs(slope) < 1:
+        return -1 / log(abs(slope))  # a tenth of the time
     size = np.abs(slope)
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(size < 1, -1 / np.log(size), np.where(size == 1, np.inf, np.nan))
     return float(scale) if scale.ndim == 0 else scale
-
-
-def _why_not(activation: Activation, q: Array, m: Moments) -> MeanFieldError:
-    """The error that says which moment fails, where and why."""
-    samples = activation.columns(LEAST_REACH).samples
-    gradient = m.value[:, _DPHI2]
-    if np.all(gradient == np.inf) and (len(samples.jumps) or samples.steep[0]):
-        return NoCriticalPointError(_infinite_slope(activation))
-    for name, column in (("E[phi^2]", _PHI2), ("E[phi'^2]", _DPHI2)):
-        value, error = m.value[:, column], m.error[:, column]
-        if np.any(value == np.inf):
-            where = q[np.argmax(value == np.inf)]
-            return UnresolvedError(
-                f"{activation.name}: {name} is infinite, or too large for float64, at q = "
-                f"{where:.6g}; ask for a smaller q"
-            )
-        bad = ~_known(value, error) & (value > 1e-290) | np.isnan(value)
-        if np.any(bad):
-            return UnresolvedError(activation.why_not(float(q[np.argmax(bad)]), name))
-    return NoCriticalPointError(
-        f"{activation.name}: E[phi'^2] is {gradient.min():.3g} at q = "
-        f"{q[np.argmin(gradient)]:.6g}, so no finite weight_var reaches chi1 = 1; ask for a larger "
-        "q, at which pre-activations reach where phi varies"
-    )
-
-
-def _infinite_slope(activation: Activation) -> str:
-    jumps = activation.jumps
-    nearest = jumps[np.argmin(np.abs(jumps))] if len(jumps) else 0.0
-    what = f"it jumps at x = {nearest:.6g}" if len(jumps) else "its slope is not square-integrable"
-    return (
-        f"{activation.name}: {what}, so chi1 is infinite for every weight_var and there is no edge "
-        "of chaos at any q; use a continuous approximation of it, such as a steep ramp"
-    )
 
 
 def fixed_point(
@@ -271,11 +153,6 @@ def critical(
             f"{where_valid(activation)}"
         )
     return fixed_point(reshaped(edge, variances.shape), activation, weights)
-
-
-def reshaped(edge: Edge, shape: tuple[int, ...]) -> Edge:
-    """An `Edge` of arrays in another shape; numbers stay numbers."""
-    return edge if isinstance(edge.q, float) else Edge(*(part.reshape(shape) for part in edge))
 
 
 def checked_variances(name: str, value: ArrayLike, least: str = "> 0") -> Array:

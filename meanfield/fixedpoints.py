@@ -18,6 +18,7 @@ import numpy as np
 from meanfield.activation import LEAST_REACH, Activation
 from meanfield.criticality import depth_scale
 from meanfield.gaussian import MOMENTS
+from meanfield.maps.correlation import correlation_map
 from meanfield.maps.moment import second_moment
 from meanfield.maps.powers import NEAREST
 from meanfield.maps.settle import Settling, VariancePoint, settling
@@ -82,7 +83,8 @@ class FixedPoints(Sequence[FixedPoint]):
         points: the tuple itself.
         verdict: a `Verdict`; printing it prints a sentence with the next step.
         continuum: `(0, inf)` if every variance is a fixed point, else None.
-        asymptotic_slope: the limit of `V(q) / q` at infinity.
+        asymptotic_slope: the limit of `V(q) / q` at infinity, and
+        asymptotic_error: a bound of its error.
         explodes: intervals of the variances that grow without bound.
         unresolved: intervals of an octave or more on which `V(q) = q` within the error of `V`, or
             in which a fixed point must lie that cannot be computed.
@@ -95,6 +97,7 @@ class FixedPoints(Sequence[FixedPoint]):
     verdict: Verdict
     continuum: tuple[float, float] | None
     asymptotic_slope: float
+    asymptotic_error: float
     explodes: tuple[tuple[float, float], ...]
     unresolved: tuple[tuple[float, float], ...]
     searched: tuple[float, float]
@@ -129,6 +132,8 @@ class FixedPoints(Sequence[FixedPoint]):
             cells = [*numbers, str(p.phase), str(p.stability)]
             lines.append("  " + "".join(f"{cell:<18}" for cell in cells) + intervals(p.basin or ()))
         lines.append(f"  {self.verdict}")
+        slope = digits(self.asymptotic_slope, self.asymptotic_error)
+        lines.append(f"  V(q)/q goes to {slope} as q grows")
         if self.explodes:
             lines.append(f"  explodes: {intervals(self.explodes)}")
         if self.unresolved:
@@ -141,9 +146,9 @@ class FixedPoints(Sequence[FixedPoint]):
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the variance map with the fixed points; see `meanfield.plot.variance_map`."""
-        from meanfield.maps.variance import variance_map
+        from meanfield import plot
 
-        return variance_map(self.network).plot(ax=ax, **options)
+        return plot.variance_map(self, ax=ax, **options)
 
 
 def fixed_points(network: Network | FixedPoint) -> FixedPoints:
@@ -187,6 +192,7 @@ def fixed_points(network: Network | FixedPoint) -> FixedPoints:
         verdict=_verdict(found, points),
         continuum=found.continuum,
         asymptotic_slope=found.asymptotic_slope,
+        asymptotic_error=found.asymptotic_error,
         explodes=found.explodes,
         unresolved=found.unresolved,
         searched=found.searched,
@@ -197,15 +203,14 @@ def fixed_points(network: Network | FixedPoint) -> FixedPoints:
 def _verdict(found: Settling, points: tuple[FixedPoint, ...]) -> Verdict:
     """What the fixed points come to.
 
-    | every q | explodes | points with a basin   | verdict                    |
-    | ------- | -------- | --------------------- | -------------------------- |
-    | fixed   |          |                       | CONTINUUM                  |
-    |         | some     | none                  | EXPLODES                   |
-    |         | some     | any                   | EXPLODES_ABOVE             |
-    |         | none     | none                  | UNRESOLVED                 |
-    |         | none     | several               | SEVERAL                    |
-    |         | none     | one, at 0             | COLLAPSES                  |
-    |         | none     | one                   | that of its phase          |
+    | every q | explodes | points with a basin | verdict        |
+    | ------- | -------- | ------------------- | -------------- |
+    | fixed   |          |                     | CONTINUUM      |
+    |         | some     | none                | EXPLODES       |
+    |         | some     | any                 | EXPLODES_ABOVE |
+    |         | none     | none                | UNRESOLVED     |
+    |         | none     | several             | SEVERAL        |
+    |         | none     | one                 | that of it     |
     """
     attracting = [p for p in points if p.basin]
     if found.continuum is not None:
@@ -216,9 +221,7 @@ def _verdict(found: Settling, points: tuple[FixedPoint, ...]) -> Verdict:
         return Verdict.UNRESOLVED
     if len(attracting) > 1:
         return Verdict.SEVERAL
-    if attracting[0].q == 0:
-        return Verdict.COLLAPSES
-    return Verdict[attracting[0].phase.name]
+    return attracting[0].verdict
 
 
 def _point(network: Network, point: VariancePoint) -> FixedPoint:
@@ -234,11 +237,14 @@ def _point(network: Network, point: VariancePoint) -> FixedPoint:
             chi1_error += weight_var * abs(float(gradient.first[0])) * q_error
         chi1 = 1.0 if abs(chi1 - 1) <= chi1_error else chi1
     phase = Phase.ORDERED if chi1 < 1 else Phase.CRITICAL if chi1 == 1 else Phase.CHAOTIC
-    correlation, correlation_slope, correlation_errors = _correlation(network, q, chi1, chi1_error)
+    correlation, correlation_slope, correlation_errors = _correlation(
+        network, q, chi1, q_error, chi1_error
+    )
+    verdict = Verdict.COLLAPSES if q == 0 and point.basin else Verdict[phase.name]
     depth_scale_q, depth_scale_c = depth_scale(point.slope), depth_scale(correlation_slope)
     errors = {
-        "q": q_error, "chi1": chi1_error, "variance_slope": slope_error,
-        "variance_curvature": curvature_error,
+        "q": q_error, "weight_var": 0.0, "bias_var": 0.0, "chi1": chi1_error,
+        "variance_slope": slope_error, "variance_curvature": curvature_error,
         "depth_scale_q": _scale_error(depth_scale_q, point.slope, slope_error),
         "depth_scale_c": _scale_error(
             depth_scale_c, correlation_slope, correlation_errors["correlation_slope"]
@@ -251,6 +257,7 @@ def _point(network: Network, point: VariancePoint) -> FixedPoint:
         sparsity=_sparsity(activation, q), phase=phase, stable=point.stability == "stable",
         error=q_error / q if q else 0.0, errors={**errors, **correlation_errors},
         correlation_slope=correlation_slope, stability=point.stability, basin=point.basin,
+        verdict=verdict,
     )  # fmt: skip
 
 
@@ -260,12 +267,22 @@ def _scale_error(scale: float, slope: float, slope_error: float) -> float:
 
 
 def _correlation(
-    network: Network, q: float, chi1: float, chi1_error: float
+    network: Network, q: float, chi1: float, q_error: float, chi1_error: float
 ) -> tuple[float, float, dict[str, float]]:
-    """`c*`, the slope of the correlation map there, and their errors."""
+    """`c*`, the slope of the correlation map there, and their errors.
+
+    Of no size, two inputs have no correlation: where `q = 0` repels, `c*` is nan.
+    """
     if chi1 <= 1:
         return 1.0, chi1, {"correlation": 0.0, "correlation_slope": chi1_error}
-    return nan, nan, {"correlation": inf, "correlation_slope": inf}
+    if q == 0:
+        return nan, nan, {"correlation": inf, "correlation_slope": inf}
+    at, beside = (correlation_map(network, v).fixed_point() for v in (q, q + q_error))
+    errors = {
+        "correlation": at.error + abs(beside.correlation - at.correlation),
+        "correlation_slope": at.slope_error + abs(beside.slope - at.slope),
+    }
+    return at.correlation, at.slope, errors
 
 
 def _sparsity(activation: Activation, q: float) -> float:

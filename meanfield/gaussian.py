@@ -25,15 +25,16 @@ from numpy.typing import NDArray
 
 from meanfield.precision import EPS, concrete
 from meanfield.samples import Samples
+from meanfield.unseen import POWERS, Unseen, add_jumps, beyond, doubt_kinks, is_deep, unseen_of
 
 __all__ = ["MOMENTS", "Columns", "Moments", "columns_of", "lost_share", "moments_of"]
 
 Array = NDArray[np.float64]
 
 MOMENTS = ("phi", "phi2", "phi4", "dphi2", "dphi4", "sparsity")
-_POWERS = np.array([1, 2, 4, 2, 4, 0])
+_UNDERFLOW = 750.0  # exp(-750) is 0
 _NODES = 1024  # samples a block
-_VARIANCES = 128  # variances a block, where there are several
+_VARIANCES = 64  # variances a block, where there are several
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,13 @@ class Moments:
 
 @dataclass(frozen=True)
 class Columns:
-    """Samples as blocks of columns to be weighted, and what the sums cannot see."""
+    """Samples as blocks of columns to be weighted, and what their sums cannot see."""
 
     samples: Samples
     host_blocks: tuple[tuple[Array, ...], ...]  # x, width, log scale, columns
+    nearest: Array  # of each block to zero; 0 where its samples are scaled
     powers: tuple[NDArray[np.bool_], ...]  # which sums each block is for; empty: for all
-    growth: float  # log of the largest |phi^4| or |phi'^4| at the ends, at least 0
-    steps: Array  # by how much even and odd functions jump at the kinks, shape (kinks, 9)
-    edge_log: Array  # log of |phi| and |phi'| at both ends, shape (2 ends, 2)
-    edge_rate: Array  # and how fast it grows outwards
+    unseen: Unseen
 
     @cached_property
     def blocks(self) -> tuple[tuple[jax.Array, ...], ...]:
@@ -75,7 +74,7 @@ class Columns:
 def columns_of(samples: Samples) -> Columns:
     """Arrange samples for `moments_of`; powers that would overflow are scaled panel by panel."""
     size = np.maximum(np.abs(samples.value), np.abs(samples.slope))
-    largest = float(np.max(size, initial=0.0))
+    largest = np.inf if np.any(samples.log_scale) else float(np.max(size, initial=0.0))
     exponent = np.where(size > 1e60, np.floor(np.log2(np.maximum(size, 1.0))), 0.0)
     blocks: list[tuple[Array, ...]] = []
     powers: list[NDArray[np.bool_]] = []
@@ -83,20 +82,10 @@ def columns_of(samples: Samples) -> Columns:
         parts = _parts(samples, exponent, power)
         cuts = range(0, len(parts[0]), _NODES)
         blocks.extend(tuple(part[i : i + _NODES] for part in parts) for i in cuts)
-        powers.extend([np.tile(power == _POWERS, 6)] * len(cuts))
-    log, rate = _edges(samples)
-    growth = 4 * max(float(np.max(log)), 0.0)
+        powers.extend([np.tile(power == POWERS, 6)] * len(cuts))
     scaled = tuple(powers) if largest > 1e70 else ()
-    return Columns(samples, tuple(blocks), scaled, growth, _steps(samples), log, rate)
-
-
-def _steps(samples: Samples) -> Array:
-    """Sizes of the jumps of the functions at the kinks, from the nodes beside them."""
-    after = np.clip(np.searchsorted(samples.x, samples.kinks), 1, len(samples.x) - 1)
-    v, d = (np.stack([f[after - 1], f[after]]) for f in (samples.value, samples.slope))
-    silent = np.stack([samples.silent[after - 1], samples.silent[after]]).astype(np.float64)
-    functions = [v, v**2, v**4, d**2, d**4, silent, d, 2 * v * d, 4 * v**3 * d]
-    return np.abs(np.stack([f[1] - f[0] for f in functions], axis=1))
+    nearest = np.array([np.min(np.abs(x)) * (not np.any(log)) for x, _, log, _ in blocks])
+    return Columns(samples, tuple(blocks), nearest, scaled, unseen_of(samples))
 
 
 def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
@@ -106,31 +95,30 @@ def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
     n, m = samples.noise * unscale, samples.slope_noise * unscale
     silent = samples.silent.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        above, steeper = np.abs(v) + n, np.abs(d) + m
         even = [v, v**2, v**4, d**2, d**4, silent]
         odd = [d, 2 * v * d, 4 * v**3 * d]
-        above, steeper = np.abs(v) + n, np.abs(d) + m
         most_even = [above, above**2, above**4, steeper**2, steeper**4, silent]
         most_odd = [steeper, 2 * above * steeper, 4 * above**3 * steeper]
     tables = []
     for functions, most in ((even, most_even), (odd, most_odd)):
-        f = np.stack(functions, axis=1)
+        f = np.stack(functions)
         bad = ~np.isfinite(f)  # at a singularity: anything may be missing
-        f = np.where(bad, 0.0, f)
+        f[bad] = 0.0
         size = np.abs(f)
-        doubt = np.where(bad, np.inf, np.stack(most, axis=1) - size + 12 * EPS * size)
+        doubt = np.stack(most) - size + 12 * EPS * size
+        doubt[bad] = np.inf
         tables.append({"f": f, "doubt": doubt, "size": size})
-    x = samples.x[:, None]
-    columns = np.concatenate([
-        tables[parity][kind] * (x if kind == "f" else np.abs(x)) ** k for parity, kind, k in _LAYOUT
-    ], axis=1)  # fmt: skip
-    parts = [
-        samples.x,
-        samples.width,
-        power * exponent * np.log(2.0),
-        columns * samples.dx[:, None],
-    ]
-    missing = -len(samples.x) % _NODES
-    return [np.pad(p, ((0, missing),) + ((0, 0),) * (p.ndim - 1)) for p in parts]
+    length = _NODES * -(-len(samples.x) // _NODES)
+    columns = np.zeros((length, len(_POWER_OF_X)))
+    x, start = samples.x, 0
+    for parity, kind, k in _LAYOUT:
+        weight = samples.dx * (x if kind == "f" else np.abs(x)) ** k
+        table = tables[parity][kind]
+        columns[: len(x), start : start + len(table)] = (table * weight).T
+        start += len(table)
+    vectors = [samples.x, samples.width, power * (exponent * np.log(2.0) + samples.log_scale)]
+    return [*(np.pad(part, (0, length - len(x)), "edge") for part in vectors), columns]
 
 
 # Groups of columns: parity of the functions, the functions themselves or the doubt about them
@@ -221,8 +209,8 @@ def moments_of(
 ) -> tuple[Moments, Array | None]:
     """Moments at the variances `q`, shape `(n,)`; arrays of the result have shape `(n, 6)`.
 
-    Beside them a bound of what lies beyond the samples (inf: does not converge), not yet part of
-    the error; None where it is negligible throughout.
+    Beside them a bound of what lies beyond each end of the samples, shape (2, n, 6) (inf: does not
+    converge), not yet part of the error; None where it is negligible throughout.
     """
     total = _total(columns, q, derivatives)
     value, error = total[:, :6], total[:, 6:12]
@@ -234,21 +222,23 @@ def moments_of(
         scale *= 0.5 / root**2
         second, second_error = total[:, 24:30] * scale, total[:, 30:36] * scale
         if len(columns.samples.jumps):
-            _add_jumps(columns.samples, q, first, second, first_error, second_error)
+            add_jumps(columns.samples, q, first, second, first_error, second_error)
     if len(columns.samples.kinks):
-        _doubt_kinks(columns, q, error, first_error, second_error)
-    beyond = None
-    if not _is_deep(columns, q):
-        beyond, overflows = _beyond(columns, q)
-        value[overflows], error[overflows], beyond[overflows] = np.inf, 0.0, 0.0
+        doubt_kinks(columns.unseen, q, error, first_error, second_error)
+    outside = None
+    if not is_deep(columns.unseen, q):
+        outside, overflows = beyond(columns.unseen, q)
+        value[overflows], error[overflows], outside[:, overflows] = np.inf, 0.0, 0.0
+        if columns.samples.value[0] * columns.samples.value[-1] < 0:  # inf - inf, as for sinh
+            value[overflows[:, 0], 0], error[overflows[:, 0], 0] = np.nan, np.inf
     if len(columns.samples.jumps) or columns.samples.steep[1]:
         infinite = [3, 4] if len(columns.samples.jumps) or columns.samples.steep[0] else [4]
         value[:, infinite], error[:, infinite] = np.inf, 0.0
-        if beyond is not None:
-            beyond[:, infinite] = 0.0
+        if outside is not None:
+            outside[..., infinite] = 0.0
         if first is not None and second is not None:
             first[:, infinite] = second[:, infinite] = np.nan
-    return Moments(value, error, first, first_error, second, second_error), beyond
+    return Moments(value, error, first, first_error, second, second_error), outside
 
 
 def _total(columns: Columns, q: Array, derivatives: bool) -> Array:
@@ -260,93 +250,19 @@ def _total(columns: Columns, q: Array, derivatives: bool) -> Array:
         part = q[start : start + step]
         if len(part) < step:
             part = np.concatenate([part, np.full(step - len(part), part[-1])])
+        seen = np.flatnonzero(columns.nearest**2 < 2 * _UNDERFLOW * part.max())
         if len(q) == 1:  # the same lines in NumPy: less work than calling a compiled function
-            sums = [_sums(part, *b, count=count, xp=np) for b in columns.host_blocks]
+            sums = [_sums(part, *columns.host_blocks[i], count=count, xp=np) for i in seen]
         else:
             with concrete():
-                sums = [np.asarray(_compiled_sums(part, *b, count)) for b in columns.blocks]
+                sums = [np.asarray(_compiled_sums(part, *columns.blocks[i], count)) for i in seen]
         if columns.powers:  # each block counts for the moments of its power alone
             parts.append(sum(
-                np.where(chosen[: 36 if derivatives else 12],
+                np.where(columns.powers[i][: 36 if derivatives else 12],
                          _moments_from(s, part, derivatives), 0.0)
-                for s, chosen in zip(sums, columns.powers, strict=True)
+                for i, s in zip(seen, sums, strict=True)
             ))  # fmt: skip
         else:
-            parts.append(_moments_from(np.sum(sums, axis=0), part, derivatives))
+            total = sums[0] if len(sums) == 1 else np.sum(sums, axis=0)
+            parts.append(_moments_from(total, part, derivatives))
     return np.concatenate(parts)[: len(q)] if len(parts) > 1 else parts[0][: len(q)]
-
-
-def _add_jumps(samples: Samples, q: Array, *derivatives: Array) -> None:
-    """Add the jumps of `phi`, each a delta function in `phi'`, to the derivatives of moments.
-
-    The arrays are the first and the second derivatives, and the errors of both.
-    """
-    first, second, first_error, second_error = derivatives
-    left, right = samples.jump_sides.T
-    root = np.sqrt(q)[:, None]
-    u = samples.jumps / root
-    density = np.exp(-0.5 * u * u) / (np.sqrt(2 * np.pi) * root)
-    steps = np.stack([right**p - left**p for p in (1, 2, 4)], axis=1)
-    sizes = np.stack([np.abs(right) ** p + np.abs(left) ** p for p in (1, 2, 4)], axis=1)
-    first[:, :3] += (density * u) @ steps / (2 * root)
-    second[:, :3] += (density * u * (u * u - 3)) @ steps / (4 * root**3)
-    u = np.abs(u)
-    rounding = 16 * EPS * density * u * (1 + u * u)
-    first_error[:, :3] += rounding @ sizes / (2 * root)
-    second_error[:, :3] += (rounding * (u * u + 3)) @ sizes / (4 * root**3)
-
-
-def _edges(samples: Samples) -> tuple[Array, Array]:
-    """Logarithm and logarithmic slope of |phi| and |phi'| at the two ends of the samples."""
-    log, rate = np.full((2, 2), -np.inf), np.zeros((2, 2))
-    for i, (end, inner) in enumerate(((0, 15), (-1, -16))):
-        distance = abs(samples.x[end] - samples.x[inner])
-        for j, f in enumerate((samples.value, samples.slope)):
-            if f[end] != 0:
-                log[i, j] = np.log(abs(f[end]))
-                rate[i, j] = (log[i, j] - np.log(abs(f[inner]) or 1e-300)) / distance
-    return log, rate
-
-
-def _doubt_kinks(
-    columns: Columns, q: Array, error: Array, first: Array | None, second: Array | None
-) -> None:
-    """Add to the errors what the rounding of the kinks' positions does, where functions jump."""
-    root = np.sqrt(q)[:, None]
-    u = columns.samples.kinks / root
-    density = np.exp(-0.5 * u * u) / (np.sqrt(2 * np.pi) * root)
-    doubt, even, odd = (
-        density * columns.samples.kink_doubts,
-        columns.steps[:, :6],
-        columns.steps[:, 6:],
-    )
-    error += doubt @ even
-    if first is not None and second is not None:
-        u = np.abs(u)
-        first[:, :3] += (doubt * u) @ odd / (2 * root)
-        first[:, 3:] += (doubt * (u * u + 1)) @ even[:, 3:] / (2 * root**2)
-        second[:, :3] += (doubt * u * (u * u + 3)) @ odd / (4 * root**3)
-        second[:, 3:] += (doubt * (u**4 + 6 * u * u + 3)) @ even[:, 3:] / (4 * root**4)
-
-
-def _is_deep(columns: Columns, q: Array) -> bool:
-    """Whether nothing beyond the samples can matter at any `q`."""
-    reach = min(-columns.samples.reach[0], columns.samples.reach[1])
-    return 0.5 * reach * reach / q.max() - columns.growth > 80
-
-
-def _beyond(columns: Columns, q: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """A bound of what lies beyond the ends of the samples, and which moments overflow there."""
-    reach = np.abs(np.array(columns.samples.reach))
-    which = np.array([0, 0, 0, 1, 1, 0])
-    with np.errstate(all="ignore"):
-        height = np.where(_POWERS > 0, _POWERS * columns.edge_log[:, which], 0.0)  # (2, 6)
-        growth = np.maximum(_POWERS * columns.edge_rate[:, which], 0.0)
-        decay = (reach / q[:, None])[..., None] - growth  # (n, 2, 6)
-        log = height - (0.5 * reach**2 / q[:, None])[..., None]
-        log = log - 0.5 * np.log(2 * np.pi * q)[:, None, None]
-        # a decay that the next increase of the growth would undo is none
-        falls = decay > 0.05 * (reach / q[:, None])[..., None]
-        tail = np.where(falls, np.exp(log) / decay, np.where(np.isneginf(log), 0.0, np.inf))
-    # an integrand that still grows at e^690 integrates to more than float64 holds
-    return np.sum(tail, axis=1), np.any((log > 690) & (decay <= 0), axis=1)

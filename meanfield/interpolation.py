@@ -28,11 +28,14 @@ _RESOLVED = 1e-14
 _LEBESGUE = 2.8  # how much interpolation in 16 Chebyshev nodes can amplify errors at them
 
 
-def interpolate(direct: Callable[[Array], tuple[Array, Array]], q: Array) -> tuple[Array, Array]:
+def interpolate(
+    direct: Callable[[Array], tuple[Array, Array, Array]], q: Array
+) -> tuple[Array, Array]:
     """`direct(q)`, evaluated at fewer places where that is possible.
 
     Args:
-        direct: gives values and bounds of their errors, shape (n, m), at variances of shape (n,).
+        direct: gives values, bounds of their errors, and what an error must be small beside, each
+            of shape (n, m), at variances of shape (n,).
         q: variances, shape (n,).
 
     Returns:
@@ -41,9 +44,9 @@ def interpolate(direct: Callable[[Array], tuple[Array, Array]], q: Array) -> tup
     t = np.log(q) / _CELL
     cells, which = np.unique(np.floor(t).astype(int), return_inverse=True)
     if len(cells) * _NODES > len(q) // 2:
-        return direct(q)
+        return direct(q)[:2]
     centres = (cells[:, None] + 0.5 + 0.5 * _POINTS) * _CELL
-    values, errors = (
+    values, errors, sizes = (
         part.reshape(len(cells), _NODES, -1) for part in direct(np.exp(centres).ravel())
     )
     finite = np.all(np.isfinite(values), axis=(1, 2))
@@ -52,7 +55,7 @@ def interpolate(direct: Callable[[Array], tuple[Array, Array]], q: Array) -> tup
     )
     last = np.max(np.abs(coefficients[:, -2:]), axis=1)
     # what direct summation knows no better need not be interpolated better
-    allowed = np.maximum(_RESOLVED * np.min(np.abs(values), axis=1), np.min(errors, axis=1))
+    allowed = np.maximum(_RESOLVED * np.min(sizes, axis=1), np.min(errors, axis=1))
     good = finite & np.all(last <= allowed, axis=1)
     # rounding of the sum, and of log q on the way there and back
     shift = 4 * EPS * (np.abs(cells) + 2)[:, None, None] * np.arange(_NODES)[:, None]
@@ -70,5 +73,5 @@ def interpolate(direct: Callable[[Array], tuple[Array, Array]], q: Array) -> tup
         bound[members] = _LEBESGUE * np.max(errors[cell], axis=0) + last[cell] + rounding[cell]
     rest = ~good[which]
     if np.any(rest):
-        result[rest], bound[rest] = direct(q[rest])
+        result[rest], bound[rest] = direct(q[rest])[:2]
     return result, bound

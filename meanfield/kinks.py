@@ -11,19 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.branches import branch_changes, merged
 from meanfield.callables import Box
-from meanfield.errors import UnresolvedError
-from meanfield.legendre import coefficients, nodes, series, slope_series, tail
+from meanfield.legendre import ORDER, coefficients, nodes, series, slope_series, tail
 from meanfield.panels import Panels, resolve
+from meanfield.polishing import locate
 from meanfield.precision import EPS
 
-__all__ = ["MAX_KINKS", "Kinks", "find_kinks", "judge"]
+__all__ = ["Kinks", "find_kinks", "judge"]
 
 Array = NDArray[np.float64]
 
-MAX_KINKS = 4096
+_CLOSE = 2.0**-6  # distances from a kink are measured by its own from zero, or by this
+_OFFSETS = np.array([1e-2, 1e-9, 1e-12])
+_ONE = 2.0**-20  # what is relatively nearer to one another may be one kink, torn by noise
 _NARROWEST = 2.0**-24  # relative width at which a panel that resists counts as singular
-_HALVINGS = 64
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,15 @@ def find_kinks(box: Box, low: float, high: float, extra: Array) -> Kinks:
 
     `extra` edges narrow the panels with which the bisection starts.
     """
-    exact = candidates = _branch_changes(box, low, high)
+    exact = candidates = branch_changes(box, low, high)
     for _ in range(3):
         edges = np.union1d(_offset_edges(low, high, candidates), extra)
-        pieces = resolve(box, edges, _NARROWEST, floor=2.0**-6)
+        pieces = resolve(box, edges, _NARROWEST, floor=_CLOSE)
         singular = _clusters(pieces, edges, candidates)
         if not len(singular):
             break
-        found = [_locate(box, pieces, a, b) for a, b in singular]
-        candidates = _merge(np.concatenate([candidates, found]), box.eps)
+        found = [locate(box, pieces, a, b) for a, b in singular]
+        candidates = merged(np.concatenate([candidates, found]), box.eps)
     return judge(box, pieces, candidates, exact)
 
 
@@ -69,124 +71,84 @@ def judge(
 
     Positions among `exact` are known to rounding, the others as well as the values tell.
     """
-    kept, doubts, jumps = [], [], []
-    for b in candidates:
-        # the nearest resolved pieces on both sides, and a panel across both
-        i = np.searchsorted(pieces.left, b) - 1
-        j = np.searchsorted(pieces.left, b)
-        if i < 0 or j >= len(pieces.left):
-            continue
-        sides = pieces.take([i, j])
-        wide = 0.5 * np.min(sides.right - sides.left)
-        across = box(nodes(np.array([b - wide]), np.array([b + wide]))[0])
-        size = np.max(np.abs(sides.value))
-        rough = [(across.value, size, np.max(sides.noise))]
-        if across.slope is not None and sides.slope is not None:
-            rough.append((across.slope, np.max(np.abs(sides.slope)), np.max(sides.slope_noise)))
-        resolved = all(
-            tail(coefficients(f)) <= max(1e-13 * s, 50 * n, 64 * box.eps * s) for f, s, n in rough
-        )
-        if resolved and np.all(sides.finished) and not keep_all:
-            continue
-        kept.append(b)
-        jumps.append(_limits(box, sides, b, size))
-        known = b in exact or jumps[-1][0] != jumps[-1][1]
-        doubts.append(4 * box.eps * abs(b) if known else _doubt(sides, b))
-    return Kinks(np.array(kept), np.array(doubts), np.array(jumps).reshape(-1, 2), pieces)
+    # the nearest resolved pieces on both sides, panels across both, and a close look at each
+    after = np.searchsorted(pieces.left, candidates)
+    inside = (after > 0) & (after < len(pieces.left))
+    b, after = candidates[inside], after[inside]
+    if not len(b):
+        return Kinks(b, b, np.zeros((0, 2)), pieces)
+    sides = pieces.take(np.stack([after - 1, after]))
+    width = sides.right - sides.left
+    room, scale = np.min(width, axis=0), np.maximum(np.abs(b), _CLOSE)
+    offsets = (_OFFSETS * scale[:, None]).T
+    x = np.concatenate([
+        nodes(b - 0.5 * room, b + 0.5 * room).T, b - offsets, b + offsets,
+        nodes(b - 1e-8 * scale, b).T, nodes(b, b + 1e-8 * scale).T,
+    ])  # fmt: skip
+    seen = box(x.ravel())
+    value = seen.value.reshape(x.shape)
+    size = np.max(np.abs(sides.value), axis=(0, 2))
+    smooth = np.all(sides.finished, axis=0) & _fits(
+        value[:ORDER], size, np.max(sides.noise, axis=0), box.eps
+    )
+    if seen.slope is not None and sides.slope is not None:
+        steepness = np.max(np.abs(sides.slope), axis=(0, 2))
+        slope = seen.slope.reshape(x.shape)[:ORDER]
+        smooth &= _fits(slope, steepness, np.max(sides.slope_noise, axis=0), box.eps)
+    limits = _limits(box, sides, b, size, value[ORDER:])
+    known = np.isin(b, exact) | (limits[0] != limits[1])
+    doubts = np.where(known, 4 * box.eps * np.abs(b), _doubts(sides, b))
+    kept = ~smooth | keep_all
+    return Kinks(b[kept], doubts[kept], limits.T[kept], pieces)
 
 
-def _doubt(sides: Panels, b: float) -> float:
+def _fits(values: Array, size: Array, noise: Array, eps: float) -> NDArray[np.bool_]:
+    """Whether a polynomial fits the values at the nodes, shape (16, n)."""
+    return tail(coefficients(values.T)) <= np.maximum(
+        np.maximum(1e-13, 64 * eps) * size, 50 * noise
+    )
+
+
+def _doubts(sides: Panels, b: Array) -> Array:
     """How far from `b` the pieces on its two sides may cross, or touch, in truth."""
     width = sides.right - sides.left
     u = (2 * b - sides.left - sides.right) / width
-    c = coefficients(sides.value)
-    noise = np.max(np.maximum(sides.noise, EPS * np.max(np.abs(sides.value), axis=1)))
+    c = coefficients(sides.value).reshape(-1, ORDER)
+    noise = np.max(np.maximum(sides.noise, EPS * np.max(np.abs(sides.value), axis=2)), axis=0)
     gaps, noises = [], []
     for k, factor in enumerate(_DERIVATIVE_NOISE[:3]):
-        gaps.append(float(abs(np.diff(series(c, u))[0])))
-        noises.append(float(np.max(factor * noise * (2 / width) ** k)))
-        c = slope_series(np.pad(c, ((0, 0), (0, 16 - c.shape[1]))), width)
-    for k in range(2):
-        if gaps[k + 1] > 10 * noises[k + 1]:
-            return (gaps[k] + noises[k]) / gaps[k + 1]
-    return 1e-3 * float(np.min(width))
+        gaps.append(np.abs(np.diff(series(c, u.ravel()).reshape(u.shape), axis=0)[0]))
+        noises.append(np.max(factor * noise * (2 / width) ** k, axis=0))
+        c = slope_series(np.pad(c, ((0, 0), (0, ORDER - c.shape[1]))), width.ravel())
+    doubt = room = 1e-3 * np.min(width, axis=0)
+    for k in (1, 0):
+        clear = gaps[k + 1] > 10 * noises[k + 1]
+        doubt = np.where(clear, (gaps[k] + noises[k]) / np.where(clear, gaps[k + 1], 1.0), doubt)
+    return np.minimum(doubt, room)
 
 
-def _limits(box: Box, sides: Panels, b: float, size: float) -> tuple[float, float]:
-    # a jump stays when one looks closer, a cusp closes
-    smooth = bool(np.all(sides.finished))
-    offsets = max(abs(b), 2.0**-6) * np.array([1e-2, 1e-9, 1e-12])
-    above, below = box(b + offsets).value, box(b - offsets).value
-    _, far, near = above - below
-    size = max(size, abs(above[0]), abs(below[0]))
-    least = max(1e-9 if smooth else 1e-6, 100 * box.eps)
-    noise = 20 * float(np.max(sides.noise))
-    if abs(near) < 0.5 * abs(far) or abs(near) <= max(least * size, noise):
-        return below[2], below[2]
-    if not smooth:
-        return below[2], above[2]
+def _limits(box: Box, sides: Panels, b: Array, size: Array, close: Array) -> Array:
+    """Limits of the value on both sides of `b`, shape (2, n): the same where there is no jump.
+
+    `close` holds values at `_OFFSETS` below and above, and at nodes of tiny panels on both sides.
+    """
+    below, above = close[:3], close[3:6]
+    _, far, near = np.abs(above - below)
+    smooth = np.all(sides.finished, axis=0)
+    # a jump stays when one looks closer, a cusp closes; and it stands out of what is beside it:
+    # arcsin(sin(x)) is torn by rounding, where arcsin is steep, all around its kinks
+    size = np.maximum(size, np.maximum(np.abs(above[0]), np.abs(below[0])))
+    # and arccos(cos(x)) is a staircase of steps of sqrt(EPS) next to zero
+    tiny = (b != 0) & (np.abs(b) < 1e-6)
+    least = np.where(smooth, np.where(tiny, 1e-7, 1e-9), 1e-6)
+    least = np.maximum(least, 100 * box.eps) * size
+    beside = coefficients(close[6:].T.reshape(len(b), 2, ORDER))[..., 8:]
+    noise = 20 * np.maximum(np.max(sides.noise, axis=0), np.max(np.abs(beside), axis=(1, 2)))
+    jumps = (near >= 0.5 * far) & (near > np.maximum(least, noise))
     u = (2 * b - sides.left - sides.right) / (sides.right - sides.left)
-    left, right = series(coefficients(sides.value), u)
-    return left, right
-
-
-def _merge(positions: Array, eps: float) -> Array:
-    positions = np.unique(positions)
-    if len(positions) > MAX_KINKS:
-        raise UnresolvedError(
-            f"activation: more than {MAX_KINKS} kinks or jumps between {positions[0]:.6g} and "
-            f"{positions[-1]:.6g}; ask for a smaller variance, or smooth the function"
-        )
-    if not len(positions):
-        return positions
-    # clip(x + c, 0, c) has a branch of its own where x + c rounds to c: one kink, not two
-    apart = np.diff(positions) > 8 * eps * np.maximum(np.abs(positions[1:]), 64.0)
-    groups = np.split(positions, np.flatnonzero(apart) + 1)
-    return np.array([0.0 if g[0] < 0 < g[-1] else g[len(g) // 2] for g in groups])
-
-
-def _branch_changes(box: Box, left: float, right: float) -> Array:
-    """Where a JAX function changes its branch: bisection of every interval in which it does."""
-    reach = max(-left, right)
-    inner = min(reach, 16.0)
-    octaves = max(2, int(64 * np.log2(reach / inner)))
-    positive = np.concatenate([
-        np.geomspace(2.0**-24, 2.0**-5, 64), np.arange(1.37, 24.01 * inner) / 24.01,
-        np.arange(inner, min(reach, 512.0), 0.1237),
-        np.geomspace(inner, reach, octaves),
-    ])  # fmt: skip
-    grid = np.unique(np.concatenate([-positive, positive]))
-    grid = grid[(grid >= left) & (grid <= right)]
-    branch = box(grid).branches
-    if not len(branch):
-        return np.array([])
-    branch = np.where(np.isfinite(branch), branch, np.inf)
-    which, at = np.nonzero(branch[:, 1:] != branch[:, :-1])
-    low, high = grid[at], grid[at + 1]
-    low_branch, high_branch = branch[which, at], branch[which, at + 1]
-    for _ in range(_HALVINGS):
-        if len(which) > 8 * MAX_KINKS:
-            _merge(low, box.eps)
-        middle = 0.5 * (low + high)
-        if not len(which) or np.all((middle <= low) | (middle >= high)):
-            break
-        unique, back = np.unique(middle, return_inverse=True)
-        branches = box(unique).branches
-        found = branches[which, back]
-        found = np.where(np.isfinite(found), found, np.inf)
-        down, up = low_branch != found, found != high_branch
-        which = np.concatenate([which[down], which[up]])
-        low, high = (
-            np.concatenate([low[down], middle[up]]),
-            np.concatenate([middle[down], high[up]]),
-        )
-        low_branch, high_branch = (
-            np.concatenate([low_branch[down], found[up]]),
-            np.concatenate([found[down], high_branch[up]]),
-        )
-    # max(x - 1, 0) has a branch of its own at x = 1: that end of the interval is the kink
-    position = np.where(high_branch == 0, high, low)
-    return _merge(np.where(np.abs(position) < 2.0**-80, 0.0, position), box.eps)
+    ends = series(coefficients(sides.value).reshape(-1, ORDER), u.ravel()).reshape(u.shape)
+    limits = np.where(smooth, ends, np.stack([below[2], above[2]]))
+    return np.where(jumps, limits, below[2])
 
 
 def _offset_edges(low: float, high: float, candidates: Array) -> Array:
@@ -215,7 +177,10 @@ def _clusters(pieces: Panels, edges: Array, known: Array) -> list[tuple[float, f
     ]
     merged: list[tuple[float, float]] = []
     for left, right in sorted(intervals):
-        if merged and left <= merged[-1][1]:
+        # rounding noise around a kink can look resolved in places
+        narrower = min(right - left, merged[-1][1] - merged[-1][0]) if merged else 0.0
+        one = max(min(8 * narrower, _ONE * abs(left)), _NARROWEST)
+        if merged and left - merged[-1][1] <= one:
             merged[-1] = (merged[-1][0], max(right, merged[-1][1]))
         else:
             merged.append((left, right))
@@ -261,92 +226,3 @@ def _mismatch(pieces: Panels) -> NDArray[np.bool_]:
         c = slope_series(np.pad(c, ((0, 0), (0, 16 - c.shape[1]))), width)
         doubt = doubt * 2 / width
     return torn
-
-
-def _locate(box: Box, pieces: Panels, a: float, b: float) -> float:
-    """The kink in the tiny interval `[a, b]`, to the last digit that the values can tell."""
-    limits = _neighbour(pieces, a, b)
-    before, after = _side(box, a, -1.0, limits[0]), _side(box, b, 1.0, limits[1])
-    if before is None or after is None:
-        return _steepest(box, a, b)
-    scale = max(np.max(np.abs(before.values)), np.max(np.abs(after.values)), 1e-300)
-    x = 0.5 * (a + b)
-    gaps = [after.derivative(x, k) - before.derivative(x, k) for k in range(5)]
-    width = b - a
-    room = min(before.right - before.left, after.right - after.left)
-    if abs(gaps[0]) > 4 * abs(gaps[1]) * width + 1e-10 * scale:  # a jump: which side is x on?
-        while a < 0.5 * (a + b) < b:
-            x = 0.5 * (a + b)
-            y = box(np.array([x])).value[0]
-            if abs(y - before.derivative(x, 0)) < abs(y - after.derivative(x, 0)):
-                a = x
-            else:
-                b = x
-        return b if abs(b) > 1e-14 * width else 0.0
-    # Below `uncertain` a position is rounding: values tell it the worse, the smoother the kink.
-    # The pieces cross (k = 0), or touch and their slopes cross (k = 1), and so on.
-    for k, uncertain in enumerate((8 * EPS, 1e-11, 1e-6)):
-        # at a kink of the next order this gap vanishes too, somewhere in the interval
-        near_zero = width < room / 512 and abs(gaps[k + 1]) < 4 * abs(gaps[k + 2]) * width
-        if abs(gaps[k + 1]) > 1e-6 * scale * room ** -(k + 1) and not near_zero:
-            for _ in range(4):
-                gap, rate = (
-                    after.derivative(x, k + i) - before.derivative(x, k + i) for i in (0, 1)
-                )
-                x -= gap / rate if rate else 0.0
-            if width > room / 512 and a - width <= x <= b + width:
-                # continued that far the series lose digits: once more, from nearby
-                return _locate(box, pieces, x - width / 8, x + width / 8)
-            if a - width <= x <= b + width:
-                return float(x) if abs(x) > uncertain else 0.0
-            x = 0.5 * (a + b)
-    return float(x)
-
-
-def _neighbour(pieces: Panels, a: float, b: float) -> tuple[float, float]:
-    """How far the function may be smooth on both sides: up to the next singular panels."""
-    singular = ~pieces.finished
-    lefts, rights = pieces.right[singular], pieces.left[singular]
-    below, above = lefts[lefts < a], rights[rights > b]
-    return (
-        a - below[-1] if len(below) else a - pieces.left[0],
-        above[0] - b if len(above) else pieces.right[-1] - b,
-    )
-
-
-class _Side:
-    """A smooth piece beside a kink, as a series that can be continued a little."""
-
-    def __init__(self, left: float, right: float, values: Array) -> None:
-        self.left, self.right, self.values = left, right, values
-        series = coefficients(values)
-        # continued beyond its panel, noise in a high coefficient would grow without bound
-        series[np.abs(series) < 16 * EPS * np.max(np.abs(series))] = 0.0
-        self._series = [series[None]]
-        for _ in range(5):
-            padded = np.pad(self._series[-1], ((0, 0), (0, 16 - self._series[-1].shape[1])))
-            self._series.append(slope_series(padded, np.array([right - left])))
-
-    def derivative(self, x: float, order: int) -> float:
-        u = (2 * x - self.left - self.right) / (self.right - self.left)
-        return float(series(self._series[order], np.array([u]))[0])
-
-
-def _side(box: Box, end: float, direction: float, room: float) -> _Side | None:
-    """The widest resolved panel that begins at `end`."""
-    for width in min(room, 0.25) * 2.0 ** -np.arange(16):
-        left, right = sorted((end, end + direction * width))
-        values = box(nodes(np.array([left]), np.array([right]))[0]).value
-        if tail(coefficients(values)) <= max(1e-13, 64 * box.eps) * np.max(np.abs(values)):
-            return _Side(left, right, values)
-    return None
-
-
-def _steepest(box: Box, a: float, b: float) -> float:
-    """Bisection towards the rougher half, for a singularity with no smooth pieces beside it."""
-    while a < 0.5 * (a + b) < b and max(abs(a), abs(b)) > 2.0**-80:
-        middle = 0.5 * (a + b)
-        values = box(nodes(np.array([a, middle]), np.array([middle, b])).ravel()).value
-        rough = tail(coefficients(values.reshape(2, -1)))
-        a, b = (a, middle) if rough[0] >= rough[1] else (middle, b)
-    return 0.5 * (a + b) if max(abs(a), abs(b)) > 2.0**-80 else 0.0

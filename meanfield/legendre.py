@@ -21,9 +21,10 @@ ORDER = 16
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(ORDER)
 
 _VANDERMONDE = np.polynomial.legendre.legvander(NODES, ORDER - 1)
-# c_n = (2n + 1)/2 sum_j w_j P_n(u_j) f_j: exact for polynomials of degree below 16
-TO_COEFFICIENTS = (_VANDERMONDE * WEIGHTS[:, None]) * (np.arange(ORDER) + 0.5)
+# c_n = (2n + 1)/2 sum_j w_j P_n(u_j) f_j; the rounding of the weights w_j would show in each c_n
+TO_COEFFICIENTS = np.linalg.inv(_VANDERMONDE).T
 _SLOPE = np.polynomial.legendre.legder(np.eye(ORDER)).T
+_SLOPE_AT_NODES = _SLOPE @ _VANDERMONDE[:, :-1].T
 
 
 def nodes(left: Array, right: Array) -> Array:
@@ -61,7 +62,7 @@ def slope_series(coefficient: Any, width: Any) -> Any:
 
 def slopes_at_nodes(coefficient: Any, width: Any) -> Any:
     """The derivative in `x` of series on panels of the given width, at the nodes."""
-    return slope_series(coefficient, width) @ _VANDERMONDE[:, :-1].T
+    return (coefficient @ _SLOPE_AT_NODES) * (2 / width)[:, None]
 
 
 def series(coefficient: Array, u: Array) -> Array:

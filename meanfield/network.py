@@ -107,7 +107,7 @@ class FixedPoint:
         variance_curvature: `V''(q)`.
         correlation: the correlation `c*` to which two inputs go.
         depth_scale_q: `-1 / ln |V'|` layers; inf at slope 1, nan above.
-        depth_scale_c: the same for correlations.
+        depth_scale_c: the same for correlations; `trainable_depth` is six times as much.
         sparsity: `P(phi = 0)`.
         phase: a `Phase`.
         stable: whether variances near `q` return to it (`|V'| < 1`); marginal ones do not.
@@ -121,6 +121,8 @@ class FixedPoint:
             `"marginal"`; None if `critical` made the point, which looks at the slope alone.
         basin: intervals of the variances that go to the point, open at their ends and empty where
             there are none; None if `critical` made the point.
+        verdict: a `Verdict` of what depth does to inputs at the point, whether it is reached or
+            not; None if `critical` made the point.
     """
 
     network: Network
@@ -140,6 +142,7 @@ class FixedPoint:
     correlation_slope: Any = 1.0
     stability: str | None = None
     basin: tuple[tuple[float, float], ...] | None = None
+    verdict: Any = None
 
     @property
     def activation(self) -> Activation:
@@ -165,6 +168,14 @@ class FixedPoint:
         """
         return (self.q - self.bias_var) / self.weight_var
 
+    @property
+    def trainable_depth(self):
+        """`6 depth_scale_c`: networks deeper than about this many layers do not train.
+
+        Seen with stochastic gradient descent by Schoenholz et al. 2017, arXiv 1611.01232.
+        """
+        return 6 * self.depth_scale_c
+
     def to_dict(self) -> dict[str, Any]:
         """All numbers, by name; arrays as lists, the activation and phase by their names."""
         numbers = {"activation": self.activation.name, "weights": self.network.weights}
@@ -177,6 +188,7 @@ class FixedPoint:
             else:
                 numbers[name] = value.tolist() if hasattr(value, "tolist") else value
         numbers["input_second_moment"] = np.asarray(self.input_second_moment).tolist()
+        numbers["trainable_depth"] = np.asarray(self.trainable_depth).tolist()
         numbers["universality_class"] = self.universality_class
         if self.basin is not None:
             numbers["correlation_slope"] = self.correlation_slope

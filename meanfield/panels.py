@@ -17,7 +17,7 @@ from meanfield.errors import UnresolvedError
 from meanfield.legendre import coefficients, nodes, noise, slopes_at_nodes, tail
 from meanfield.precision import EPS
 
-__all__ = ["MAX_PANELS", "Panels", "resolve"]
+__all__ = ["MAX_PANELS", "Panels", "largest_within", "resolve"]
 
 Array = NDArray[np.float64]
 
@@ -49,17 +49,30 @@ class Panels:
         return Panels(**chosen)
 
 
-def _shift(series: Array, width: Array, reach: Array) -> Array:
-    """What the rounding of a node's position does to the value there."""
-    return EPS * reach * np.max(np.abs(slopes_at_nodes(series, width)), axis=1)
-
-
-def _scale(at: Array, size: Array, where: Array) -> Array:
+def largest_within(at: Array, size: Array, where: Array) -> Array:
     """Largest size among panels that end no farther from zero than `where`."""
     order = np.argsort(at)
     running = np.maximum.accumulate(np.where(np.isfinite(size), size, 0.0)[order])
     position = np.searchsorted(at[order], where, side="right") - 1
     return np.where(position >= 0, running[np.maximum(position, 0)], 0.0)
+
+
+def _is_noise(
+    rough: Array, before: Array, size: Array, nearby: Array, seen: Array, generation: int
+) -> NDArray[np.bool_]:
+    """Whether it is rounding alone that keeps panels from being resolved.
+
+    `rough` is the mean of their last coefficients and `before` that of the panels three bisections
+    ago: noise looks alike at every magnification and in both halves of a panel; a kink shrinks with
+    its panel and is in one half.
+    """
+    alike = rough >= 0.4 * before
+    stubborn = (generation >= _STUBBORN) & (rough <= 1e-2 * size)  # no oscillation
+    alike &= (rough <= _NOISE * seen) | stubborn
+    if generation:
+        alike = np.repeat(np.all(alike.reshape(-1, 2), axis=1), 2)
+    # what is rounding beside values nearby (1 - tanh^2 far out) is rounding of them
+    return alike | ((generation >= 3) & (rough <= 64 * EPS * nearby))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # infinite values are for the caller to judge
@@ -103,39 +116,28 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
         reach = np.maximum(np.abs(left), np.abs(right))
         inner = np.concatenate([inner, reach])
         inner_sizes = np.concatenate([inner_sizes, sizes], axis=1) if generation else sizes
-        series = [coefficients(np.where(np.isfinite(f), f, 0.0)) for f in functions]
         smooth, noisy = np.ones(len(left), bool), np.ones(len(left), bool)
-        for k, (c, size) in enumerate(zip(series, sizes, strict=True)):
-            scale = np.maximum(_scale(inner, inner_sizes[k], near), size)
-            last = tail(c)
-            rough = np.mean(np.abs(c[:, 8:]), axis=1)
-            # values that were rounded leave coefficients of a few times that, and so do nodes
+        noises = []
+        for k, (f, size) in enumerate(zip(functions, sizes, strict=True)):
+            c = coefficients(np.where(np.isfinite(f), f, 0.0))
+            # largest sizes nearer to zero, nearby, and as far off as variances above 1e-8 see
+            scale, nearby, seen = (
+                np.maximum(largest_within(inner, inner_sizes[k], where), size)
+                for where in (near, np.maximum(8.0, reach), np.maximum(near, 2.0**-12))
+            )
+            # what the rounding of a node's position does to the value there
+            shift = EPS * reach * np.max(np.abs(slopes_at_nodes(c, right - left)), axis=1)
             rounded = 32 * box.eps * (box.eps > EPS) * scale
-            shifted = 8 * _shift(c, right - left, reach)
-            ok = last <= np.maximum(_RESOLVED * scale, np.maximum(rounded, shifted))
-            # rounding noise looks alike at every magnification and in both halves of a panel; a
-            # kink shrinks with its panel and is in one half
-            alike = rough >= 0.4 * history[:, k, 0]
-            # what is rounding beside values nearby (1 - tanh^2 far out) is rounding of them
-            nearby = np.maximum(_scale(inner, inner_sizes[k], np.maximum(8.0, reach)), size)
-            faint = (generation >= 3) & (rough <= 64 * EPS * nearby)
-            stubborn = (generation >= _STUBBORN) & (rough <= 1e-2 * size)  # no oscillation
-            # no variance above 1e-8 looks closer than this
-            seen = np.maximum(scale, _scale(inner, inner_sizes[k], np.maximum(near, 2.0**-12)))
-            alike &= (rough <= _NOISE * seen) | stubborn
-            if generation:
-                alike = np.repeat(np.all(alike.reshape(-1, 2), axis=1), 2)
+            ok = tail(c) <= np.maximum(_RESOLVED * scale, np.maximum(rounded, 8 * shift))
+            rough = np.mean(np.abs(c[:, 8:]), axis=1)
             smooth &= ok
-            noisy &= ok | alike | faint
+            noisy &= ok | _is_noise(rough, history[:, k, 0], size, nearby, seen, generation)
             history[:, k] = np.column_stack([history[:, k, 1:], rough])
+            noises.append(noise(c, size, box.eps) + shift)
         finite = np.all([np.all(np.isfinite(f), axis=1) for f in functions], axis=0)
         resolved = (smooth | noisy) & finite
         ended = resolved | (right - left <= narrowest * np.maximum(reach, floor))
         ended |= reach < _TINY
-        noises = [
-            noise(c, s, box.eps) + _shift(c, right - left, reach)
-            for c, s in zip(series, sizes, strict=True)
-        ]
         # where bisection gives up, nothing is known but the size
         noises = [np.where(resolved, n, s) for n, s in zip(noises, sizes, strict=True)]
         panels = Panels(

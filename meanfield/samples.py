@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.callables import Box
-from meanfield.errors import MeanFieldError, UnresolvedError
+from meanfield.errors import MeanFieldError
 from meanfield.kinks import Kinks, find_kinks, judge
-from meanfield.legendre import WEIGHTS, coefficients, series, slope_series
-from meanfield.panels import Panels, resolve
+from meanfield.legendre import ORDER, WEIGHTS
+from meanfield.panels import Panels, largest_within, resolve
 from meanfield.precision import EPS
+from meanfield.slopes import from_values, slopes
 
 __all__ = ["INNERMOST", "Samples", "sample"]
 
@@ -26,6 +27,9 @@ Array = NDArray[np.float64]
 INNERMOST = -17  # the panels next to zero end at 2^-17: a variance of 1e-8 sees 13 of them
 _BEYOND_KINK = 8  # e^-745 underflows, so q / x is at least x / 1490: graded down to x / 256
 _NARROWEST = 2.0**-46
+_CLOSE = 2.0**-10  # a kink takes the place of edges that are, relatively, no farther from it
+_NARROW = 2.0 ** -(_BEYOND_KINK + 1)  # relative width of panels that need no dividing
+_PARTS, _MOST_PARTS = 1.5, 16  # of a panel, for each power of e by which phi grows on half of it
 _SQUARE = 0.4999  # |x|^-a is square-integrable at 0 for a < 1/2
 
 
@@ -40,6 +44,7 @@ class Samples:
     slope: Array  # phi', the ordinary derivative between the kinks
     noise: Array  # what `value` may be wrong by
     slope_noise: Array
+    log_scale: Array  # `value`, `slope` and noises are to be multiplied by its exponential
     silent: NDArray[np.bool_]  # phi = 0 on the whole panel, and a kink bounds the silence
     kinks: Array
     kink_doubts: Array  # what their positions may be wrong by
@@ -65,27 +70,27 @@ def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
         MeanFieldError: it is NaN or infinite in the middle of the range.
     """
     reaches, broken = _finite_range(box, reach)
-    known, missed = given_kinks, np.array([])
-    if known is None:
-        for _ in range(3):
+    missed = np.array([])
+    for _ in range(3):
+        if given_kinks is None:
             kinks = find_kinks(box, *reaches, missed)
-            panels = resolve(box, _graded(reaches, kinks.position, kinks.doubt), _NARROWEST)
-            again = _missed(panels, kinks.pieces)
-            if not len(again):
-                break
-            missed = np.union1d(missed, again)
-    else:
-        known = known[(known > reaches[0]) & (known < reaches[1])]
-        pieces = resolve(box, _graded(reaches, known, 0 * known), _NARROWEST)
-        kinks = judge(box, pieces, known, known, keep_all=True)
+        else:
+            known = given_kinks[(given_kinks > reaches[0]) & (given_kinks < reaches[1])]
+            edges = np.union1d(_graded(reaches, known, 0 * known), missed)
+            kinks = judge(box, resolve(box, edges, _NARROWEST), known, known, keep_all=True)
         panels = resolve(box, _graded(reaches, kinks.position, kinks.doubt), _NARROWEST)
+        panels = _graded_for_powers(box, panels, kinks.position)
+        seen = from_values(panels, kinks.pieces, box.eps)
+        if not len(seen.missed):
+            break
+        missed = np.union1d(missed, seen.missed)
     place, growth = _growth(panels, panels.value, kinks.position)
     if growth >= _SQUARE:
         raise MeanFieldError(
             f"activation: it grows like |x - b|^-{growth:.2g} towards b = {place:.6g}, so "
             "E[phi^2] is infinite; an activation must be square-integrable"
         )
-    slope, slope_noise = _slopes(panels, kinks)
+    slope, slope_noise = slopes(panels, seen)
     _, steepness = _growth(panels, slope, kinks.position)
     per_node = np.ones_like(panels.x)
     return Samples(
@@ -96,6 +101,7 @@ def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
         slope=slope.ravel(),
         noise=(panels.noise[:, None] * per_node).ravel(),
         slope_noise=(slope_noise[:, None] * per_node).ravel(),
+        log_scale=np.zeros(panels.x.size),
         silent=np.repeat(_silent(panels, kinks), panels.x.shape[1]),
         kinks=kinks.position,
         kink_doubts=kinks.doubt,
@@ -140,58 +146,35 @@ def _graded(reaches: tuple[float, float], kinks: Array, doubts: Array) -> Array:
     edges = np.concatenate([-octaves, [0.0], octaves, beyond])
     for b, doubt in zip(kinks, doubts, strict=True):
         # no panel a few roundings wide, as between a kink at 1 + 1e-16 and the octave's edge at 1
-        edges = edges[np.abs(edges - b) > 64 * EPS * abs(b) + 4 * doubt]
+        blurred = min(4 * doubt, _CLOSE * abs(b)) + 64 * EPS * abs(b)
+        edges = edges[np.abs(edges - b) > blurred]
     edges = np.concatenate([edges, kinks])
     edges = edges[(edges > reaches[0]) & (edges < reaches[1])]
     return np.unique(np.concatenate([[reaches[0]], edges, [reaches[1]]]))
 
 
-def _missed(panels: Panels, pieces: Panels) -> Array:
-    """Edges of the panels on which the pieces do not give the values that are seen there."""
-    x = panels.x.ravel()
-    which = np.clip(np.searchsorted(pieces.left, x, side="right") - 1, 0, len(pieces.left) - 1)
-    u = (2 * x - pieces.left[which] - pieces.right[which]) / (pieces.right - pieces.left)[which]
-    predicted = series(coefficients(pieces.value)[which], u).reshape(panels.x.shape)
-    miss = np.abs(predicted - panels.value)
-    missed = miss > 1e-9 * np.max(np.abs(panels.value)) + 100 * panels.noise[:, None]
-    missed &= panels.finished[:, None] & pieces.finished[which].reshape(panels.x.shape)
-    bad = np.any(missed, axis=1)
-    return np.union1d(panels.left[bad], panels.right[bad])
+def _graded_for_powers(box: Box, panels: Panels, kinks: Array) -> Panels:
+    """The panels, those divided on which `phi` grows outwards so much that `phi^4` needs more.
 
-
-def _slopes(panels: Panels, kinks: Kinks) -> tuple[Array, Array]:
-    """`phi'` at the nodes: as the box tells it, else from the series on the widest pieces."""
-    pieces, shape, x = kinks.pieces, panels.x.shape, panels.x.ravel()
-    width = pieces.right - pieces.left
-    which = np.clip(np.searchsorted(pieces.left, x, side="right") - 1, 0, len(width) - 1)
-    u = (2 * x - pieces.left[which] - pieces.right[which]) / width[which]
-    values = coefficients(pieces.value)
-    spectral = series(slope_series(values, width)[which], u).reshape(shape)
-    # the largest |dP_n/du| for n = 15 is 120, beside an edge
-    rounding = np.maximum(pieces.noise, EPS * np.max(np.abs(pieces.value), axis=1))
-    doubt = np.max((100 / width * rounding)[which].reshape(shape), axis=1)
-    trusted = panels.finished[:, None] & pieces.finished[which].reshape(shape)
-    if panels.slope is None:
-        miss = np.abs(series(values[which], u).reshape(shape) - panels.value)
-        if len(_missed(panels, pieces)):
-            where = panels.x.flat[np.argmax(miss * trusted)]
-            raise UnresolvedError(
-                f"activation: it has a feature near x = {where:.6g} too narrow to be "
-                "differentiated from values alone; write it in JAX, or give `kinks=`"
-            )
-        return spectral, doubt + np.max(100 / width[which].reshape(shape) * miss, axis=1)
-    wrong = np.abs(panels.slope - spectral) > 1e-4 * np.abs(panels.slope) + 1e6 * doubt[:, None]
-    wrong &= np.abs(panels.slope - spectral) > 1e-4 * np.max(np.abs(spectral))
-    wrong &= trusted
-    if np.mean(wrong) > 0.02:
-        at = panels.x[wrong][0]
-        raise UnresolvedError(
-            f"activation: its derivative by jax.jvp is {panels.slope[wrong][0]:.6g} at x = "
-            f"{at:.6g}, but its values have slope {spectral[wrong][0]:.6g}. A custom derivative "
-            "(straight-through estimator, stop_gradient) has no single mean-field theory: pass "
-            "the function without it"
-        )
-    return panels.slope, panels.slope_noise
+    Sixteen nodes integrate `x^12 exp(-x^2 / 2q)` on an octave, not `x^28`. What begins at a kink
+    or at zero has its grading already.
+    """
+    outwards = np.abs(panels.left + panels.right)[:, None] < 2 * np.abs(panels.x[:, [0, -1]])
+    size = np.abs(panels.value)
+    outer, middle = np.where(outwards[:, 1], size[:, -1], size[:, 0]), size[:, ORDER // 2]
+    inner = np.where(outwards[:, 1], panels.left, panels.right)
+    free = panels.finished & (middle > 0) & np.isfinite(outer)
+    free &= panels.right - panels.left > _NARROW * np.abs(inner)
+    free &= ~np.isin(inner, np.append(kinks, 0.0))
+    ends = np.maximum(np.abs(panels.left), np.abs(panels.right))
+    free &= outer > 2 * largest_within(ends, np.max(size, axis=1), np.abs(inner))
+    growth = np.log(np.where(free, outer, 1.0) / np.where(free, middle, 1.0))
+    parts = np.clip(np.ceil(_PARTS * growth), 1, _MOST_PARTS)
+    if np.all(parts == 1):
+        return panels
+    steps = np.arange(_MOST_PARTS) / parts[:, None]
+    edges = panels.left[:, None] + (panels.right - panels.left)[:, None] * steps
+    return resolve(box, np.append(edges[steps < 1], panels.right[-1]), _NARROWEST)
 
 
 def _silent(panels: Panels, found: Kinks) -> NDArray[np.bool_]:
@@ -212,15 +195,17 @@ def _silent(panels: Panels, found: Kinks) -> NDArray[np.bool_]:
 
 def _growth(panels: Panels, f: Array, kinks: Array) -> tuple[float, float]:
     """Where `f` grows fastest towards a kink, and the `a` with which it does, as `|x - b|^-a`."""
+    x, size = panels.x.ravel(), np.abs(f).ravel()
+    b = np.append(kinks, 0.0)[:, None]
+    targets = np.maximum(np.abs(b), 2.0**-6) * 2.0 ** np.array([-32, -24, -16])
     place, growth = 0.0, 0.0
-    for b in np.append(kinks, 0.0):
-        for side in (panels.x < b, panels.x > b):
-            distance, size = np.abs(panels.x[side] - b), np.abs(f[side])
-            targets = max(abs(b), 2.0**-6) * 2.0 ** np.array([-32, -24, -16])
-            nodes = [np.argmin(np.abs(distance - target)) for target in targets]
-            if np.any(distance[nodes] > 4 * targets):
-                continue  # a smooth side has no panels so small
-            rise = np.min(-np.diff(np.log(size[nodes])) / np.diff(np.log(distance[nodes])))
-            if np.isfinite(rise) and rise > growth:
-                place, growth = float(b), float(rise)
+    for side in (-1.0, 1.0):
+        node = np.clip(np.searchsorted(x, b + side * targets), 0, len(x) - 1)
+        distance = side * (x[node] - b)
+        # a smooth side has no panels so small
+        near = np.all((distance > 0) & (distance <= 4 * targets), axis=1)
+        rise = np.min(-np.diff(np.log(size[node])) / np.diff(np.log(distance)), axis=1)
+        rise = np.where(near & np.isfinite(rise), rise, 0.0)
+        if rise.max() > growth:
+            place, growth = float(b[np.argmax(rise), 0]), float(rise.max())
     return place, growth

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import Activation, as_activation
-from meanfield.criticality import Edge, checked_variances, edge_at, fixed_point, reshaped
+from meanfield.criticality import checked_variances, fixed_point
+from meanfield.edge import Edge, edge_at, edge_where_known, reshaped
 from meanfield.errors import MeanFieldError, NoCriticalPointError, UnresolvedError
 from meanfield.network import FixedPoint, Network, Phase
 
@@ -23,7 +24,8 @@ __all__ = ["critical_at_bias", "critical_points", "where_valid"]
 
 Array = NDArray[np.float64]
 
-_RANGE = (1e-8, 1e6)
+_LEAST = 1e-8
+_TOPS = 10.0 ** np.arange(6, -1, -1)  # the highest at which the activation can be sampled
 _PER_DECADE = 20
 _FLAT = 1e-12  # a slope below is rounding
 
@@ -31,22 +33,13 @@ _FLAT = 1e-12  # a slope below is rounding
 @lru_cache(maxsize=8)
 def _table(activation: Activation) -> Edge:
     """The edge along a grid of `q`, as far up as the activation can be computed."""
-    trouble: MeanFieldError | None = None
-    for top in (_RANGE[1], 1e4, 1e3, 1e2, 30.0, 10.0, 3.0, 1.0):
-        count = round(np.log10(top / _RANGE[0]) * _PER_DECADE) + 1
-        q = np.geomspace(_RANGE[0], top, count)
-        # small variances may lie where phi is flat and E[phi'^2] underflows: from there on up
-        while len(q) > _PER_DECADE:
-            try:
-                return edge_at(activation, q)
-            except NoCriticalPointError as error:
-                trouble = error
-                if len(activation.jumps):
-                    raise
-                q = q[_PER_DECADE:]
-            except UnresolvedError as error:
-                trouble = error
-                break
+    trouble = None
+    for top in _TOPS:
+        count = round(np.log10(top / _LEAST) * _PER_DECADE) + 1
+        try:
+            return edge_where_known(activation, np.geomspace(_LEAST, top, count))
+        except UnresolvedError as error:  # it oscillates too often, for example
+            trouble = error
     assert trouble is not None
     raise trouble
 
@@ -257,6 +250,7 @@ def _at_zero(activation: Activation, weights: str) -> FixedPoint:
         float(np.polynomial.polynomial.polyfit(q[k:], edge.curvature[k:], len(q) - 1 - k)[0])
         for k in (0, 1)
     )
+    rounding = 10 * float(np.max(edge.curvature_error))  # 10: of the weights that lead to q = 0
     doubt = 2 * float(edge.weight_error[-1] / edge.weight_var[-1]) + 1e-14
     return FixedPoint(
         network=Network(activation, weight_var, 0.0, weights),
@@ -264,6 +258,6 @@ def _at_zero(activation: Activation, weights: str) -> FixedPoint:
         depth_scale_q=float("inf"), depth_scale_c=float("inf"), sparsity=0.0,
         phase=Phase.CRITICAL, stable=False, error=doubt,
         errors={"weight_var": doubt * weight_var, "bias_var": 0.0,
-                "variance_curvature": 10 * abs(curvature - other)},
+                "variance_curvature": 10 * abs(curvature - other) + rounding},
         universality_class="K*=0",
     )  # fmt: skip

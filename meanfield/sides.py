@@ -11,6 +11,7 @@ from meanfield.errors import UnresolvedError
 from meanfield.legendre import coefficients, series, slope_series
 from meanfield.panels import Panels, resolve
 from meanfield.precision import EPS
+from meanfield.samples import Samples
 
 __all__ = ["LEAST_SIGMAS", "Side", "side_of", "slope_jumps", "subdivided"]
 
@@ -33,7 +34,7 @@ class Side:
     edges: Array  # of the panels on which it is resolved
     kinks: Array
     reach: float  # nothing beyond |z| = reach matters
-    noise: float  # root mean square error of its values
+    noise: float  # root mean square error of its values, relative to theirs
     power: int  # E[(f(x + y) - f(x - y))^2] vanishes like y^power
 
     def __call__(self, z: Array) -> Array:
@@ -65,12 +66,10 @@ def side_of(
     reach = _octave(13.0 * scale)
     while True:
         samples = activation.columns(reach).samples
-        with np.errstate(all="ignore"):
-            weight = np.exp(-0.5 * samples.x**2 / q) * samples.dx
-            masses = np.stack([weight * samples.value**2, weight * samples.slope**2])
-            outwards = np.argsort(np.abs(samples.x))[::-1]
-            outside = np.cumsum(masses[:, outwards], axis=1)
-            counts = np.any(outside > _NEGLIGIBLE * outside[:, -1:], axis=0)
+        masses = np.stack([_mass(samples, f, q) for f in (samples.value, samples.slope)])
+        outwards = np.argsort(np.abs(samples.x))[::-1]
+        outside = np.cumsum(masses[:, outwards], axis=1)
+        counts = np.any(outside > _NEGLIGIBLE * outside[:, -1:], axis=0)
         sigmas = float(np.abs(samples.x[outwards[np.argmax(counts)]])) / scale
         if sigmas * scale < 0.9 * reach or reach > _MOST_SIGMAS * scale or all(samples.broken):
             break
@@ -83,14 +82,22 @@ def side_of(
     edges = np.clip(np.append(pieces.left, pieces.right[-1]) / scale, -sigmas, sigmas)
     edges = subdivided(np.unique(edges), _WIDEST)
     kinks = samples.kinks[np.abs(samples.kinks) < sigmas * scale] / scale
-    noises = samples.slope_noise if derivative else samples.noise
+    noise = np.sum(_mass(samples, (samples.noise, samples.slope_noise)[derivative], q))
+    size = np.sum(masses[int(derivative)])
     jumps = slope_jumps(activation, q)[0] if derivative else samples.jumps
     sign = -1.0 if mirrored else 1.0
     return Side(
         activation, sign * scale, derivative, np.sort(sign * edges), np.sort(sign * kinks), sigmas,
-        noise=float(np.sqrt(np.sum(weight * noises**2) / np.sum(weight))),
+        noise=float(np.sqrt(noise / size)) if size else 0.0,
         power=1 if len(jumps) else 2,
     )  # fmt: skip
+
+
+@np.errstate(all="ignore")
+def _mass(samples: Samples, f: Array, q: float) -> Array:
+    """`f^2` at the samples under the Gaussian; in logarithms, as exp(400)^2 overflows."""
+    log = np.log(np.abs(f)) + samples.log_scale - 0.25 * samples.x**2 / q
+    return np.exp(2 * log) * samples.dx
 
 
 def slope_jumps(activation: Activation, q: float) -> tuple[Array, Array]:

@@ -37,12 +37,12 @@ class StructurePanels(NamedTuple):
     right: Array
     y: Array
     F: Array
-    doubt: Array  # of F / y^power, one number a panel
+    doubt: Array  # of F / y^power, shape (panels, order)
 
 
 def resolved_structure(f: Side, g: Side, power: int, t: Array) -> StructurePanels:
     """Bisect panels in `y` until `F / y^power` is resolved on each."""
-    noise = float(np.hypot(f.noise, g.noise))
+    noise = max(f.noise, g.noise)
     edges = _edges(f, g)
     left, right = edges[:-1], edges[1:]
     done: list[StructurePanels] = []
@@ -55,7 +55,7 @@ def resolved_structure(f: Side, g: Side, power: int, t: Array) -> StructurePanel
                 f"{f.activation.name}: E[phi(u) phi(v)] is not resolved with {_MANY_ROWS} nodes at "
                 f"q = {f.scale**2:.6g}; the activation is too rough there: ask for a smaller q"
             )
-        F = _even(f, g, y.ravel(), t).reshape(*y.shape, len(t))
+        F, size = (part.reshape(*y.shape, len(t)) for part in _even(f, g, y.ravel(), t))
         reduced = F / y[:, :, None] ** power
         # An error at y counts by the weight there, which at g = 1 falls like exp(-y^2) and faster
         # at smaller g: beside what lies nearer to zero. Next to zero D must be right beside itself.
@@ -65,14 +65,16 @@ def resolved_structure(f: Side, g: Side, power: int, t: Array) -> StructurePanel
         inner = np.maximum.accumulate(sizes[order], axis=0)
         inner = inner[np.searchsorted(at[order], left, side="right") - 1]
         own = np.max(reduced, axis=1)
-        scale = np.where(
-            (left == 0)[:, None], own, inner * (np.exp(left * left) / right**power)[:, None]
-        )
-        rounding = noise * np.max(np.sqrt(F) / y[:, :, None] ** power, axis=1) + 4 * EPS * own
+        # a sum of squares of differences, whose roundings are random
+        rounding = noise * np.max(np.sqrt(F) * np.sqrt(size) / y[:, :, None] ** power, axis=1)
+        rounding += 4 * EPS * own
         last = np.max(np.abs(legendre_series(reduced)[:, -2:]), axis=1)
-        ended = np.all(last <= np.maximum(RESOLVED * scale, rounding), axis=1)
+        counts = (right**power * np.exp(-left * left))[:, None]
+        first = (left == 0)[:, None]
+        small = np.where(first, last, last * counts) <= RESOLVED * np.where(first, own, inner)
+        ended = np.all(small | (last <= rounding), axis=1)
         ended |= right - left < _NARROWEST
-        panels = StructurePanels(left, right, y, F, np.max(last + rounding, axis=1))
+        panels = StructurePanels(left, right, y, F, last + rounding)
         done.append(StructurePanels(*(part[ended] for part in panels)))
         middle = 0.5 * (left + right)
         left, right = (
@@ -87,11 +89,12 @@ def legendre_series(values: Array) -> Array:
     return np.einsum("pjm,jn->pnm", values, TO_COEFFICIENTS)
 
 
-def _even(f: Side, g: Side, y: Array, t: Array) -> Array:
-    """Mean of `F(y)` and `F(-y)`."""
+def _even(f: Side, g: Side, y: Array, t: Array) -> tuple[Array, Array]:
+    """What `structure` gives, as the mean of that at `y` and at `-y`."""
     if f is g:
         return structure(f, g, y, t)
-    return 0.5 * (structure(f, g, y, t) + structure(g, f, y, t))
+    both = structure(f, g, y, t), structure(g, f, y, t)
+    return 0.5 * (both[0][0] + both[1][0]), 0.5 * (both[0][1] + both[1][1])
 
 
 def _edges(f: Side, g: Side) -> Array:
@@ -110,18 +113,21 @@ def _edges(f: Side, g: Side) -> Array:
     return np.array(edges)
 
 
-def _weighed(x: jax.Array, mass: jax.Array, t: jax.Array) -> jax.Array:
-    """Sums over panels of `mass` at `x`, weighted by the density of each variance."""
+def _weighed(x: jax.Array, masses: jax.Array, t: jax.Array) -> jax.Array:
+    """Sums over panels of masses at `x`, weighted by the density of each variance."""
     t = t[None, None, :]
     weight = jnp.exp(-0.5 * (x * x)[:, :, None] / t) / jnp.sqrt(2 * jnp.pi * t)
-    return jnp.sum(weight * mass[:, :, None], axis=1)
+    return jnp.stack([jnp.sum(weight * mass[:, :, None], axis=1) for mass in masses])
 
 
 _compiled = jax.jit(_weighed)
 
 
-def structure(f: Side, g: Side, y: Array, t: Array) -> Array:
-    """`F(y)` for `y > 0`, shape (n,), at the variances `t` of `x`, shape (m,); shape (n, m)."""
+def structure(f: Side, g: Side, y: Array, t: Array) -> tuple[Array, Array]:
+    """`F(y)` for `y > 0`, shape (n,), at the variances `t` of `x`, shape (m,); shape (n, m).
+
+    And beside it `E_x[f(x + y)^2 + g(x - y)^2]`, which tells its rounding.
+    """
     low = np.maximum(-f.reach - y, y - g.reach)[:, None]
     high = np.minimum(f.reach - y, g.reach + y)[:, None]
     edges = np.concatenate([f.edges - y[:, None], g.edges + y[:, None]], axis=1)
@@ -129,12 +135,16 @@ def structure(f: Side, g: Side, y: Array, t: Array) -> Array:
     row, column = np.nonzero(np.diff(edges, axis=1) > 0)
     left, right = edges[row, column], edges[row, column + 1]
     x, there = nodes(left, right), y[row][:, None]
-    difference = (f((x + there).ravel()) - g((x - there).ravel())).reshape(x.shape)
-    mass = difference**2 * (0.5 * (right - left)[:, None] * WEIGHTS)
+    u, v = f((x + there).ravel()), g((x - there).ravel())
+    masses = np.stack([(u - v) ** 2, u**2 + v**2]).reshape(2, *x.shape)
+    masses *= 0.5 * (right - left)[:, None] * WEIGHTS
     missing = -len(x) % _BLOCK
-    blocks = [np.pad(a, ((0, missing), (0, 0))).reshape(-1, _BLOCK, x.shape[1]) for a in (x, mass)]
+    x, masses = np.pad(x, ((0, missing), (0, 0))), np.pad(masses, ((0, 0), (0, missing), (0, 0)))
     with concrete():
-        sums = [np.asarray(_compiled(*block, t)) for block in zip(*blocks, strict=True)]
-    return np.add.reduceat(
-        np.concatenate(sums)[: len(row)], np.searchsorted(row, np.arange(len(y))), axis=0
-    )
+        sums = [
+            np.asarray(_compiled(x[i : i + _BLOCK], masses[:, i : i + _BLOCK], t))
+            for i in range(0, len(x), _BLOCK)
+        ]
+    starts = np.searchsorted(row, np.arange(len(y)))
+    total = np.add.reduceat(np.concatenate(sums, axis=1)[:, : len(row)], starts, axis=1)
+    return total[0], total[1]

@@ -9,6 +9,7 @@ from typing import Any
 
 # The numbers are the same on every device; a CPU is on every machine. Set before jax is imported.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["MPLBACKEND"] = "Agg"  # pictures are looked at as objects, no window opens
 
 import jax
 import pytest

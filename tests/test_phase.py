@@ -273,7 +273,8 @@ def test_half_stable_points_are_reached_from_their_side_only() -> None:
     # a double root: half the digits; the variance falls towards 3.56 from above only
     assert diagram.n_stable[0, 0] == 1
     from_above = diagram.branch(30.0)
-    assert from_above.q[0, 0] == pytest.approx(point.q, rel=1e-6)
+    # sqrt(2 rounding / curvature) of q, with a curvature of 3e-4
+    assert from_above.q[0, 0] == pytest.approx(point.q, rel=1e-5)
     assert from_above.error[0, 0] > 1e-9  # and it says so
     assert abs(from_above.q[0, 0] / point.q - 1) <= from_above.error[0, 0]
 

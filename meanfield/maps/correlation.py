@@ -41,8 +41,8 @@ class CorrelationFixedPoint:
         one_minus: `1 - c*`, to full relative precision.
         slope: `C'(c*)`.
         depth_scale: `-1 / ln C'(c*)` layers; inf at slope 1.
-        error: bound of the absolute error of `correlation`.
-        errors: the same for `one_minus` and `slope`.
+        error: bound of the absolute error of `correlation` and of `one_minus`.
+        slope_error: the same for `slope`.
     """
 
     correlation: float

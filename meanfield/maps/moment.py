@@ -35,6 +35,7 @@ _LOWEST = -900  # 1e-271: the coefficients of 2^-1000 would be subnormal
 _NEAREST = round(np.log2(NEAREST))
 _VAGUE = 1e-3  # an exponent known no better tells nothing
 _GROUP = 8  # binades sampled together
+_BLOCK = 512  # variances summed together
 OVERFLOW = "overflow"  # where E[phi^2] exceeds float64
 USUAL_TOP = 34  # binades up to 1.7e10
 _DEAR = 1 << 14  # samples from which on more are taken only if somebody needs them
@@ -56,20 +57,24 @@ _far_out_of = lru_cache(maxsize=16)(far_out)
 
 
 @np.errstate(all="ignore")
-def second_moment(activation: Activation, q: Array, name: str = "phi2") -> SecondMoment:
+def second_moment(
+    activation: Activation, q: Array, name: str = "phi2", derivatives: bool = True
+) -> SecondMoment:
     """`E[phi^2]`, or `E[phi'^2]` by the name `"dphi2"`, at variances `q >= 0` of shape (n,).
 
     Limits from above at 0. What overflows is `inf`; what cannot be computed is NaN with error
-    `inf`.
+    `inf`, and so are derivatives that were not asked for.
     """
     column = MOMENTS.index(name)
     result = np.full((6, len(q)), np.nan)
     result[1::2] = np.inf
     middle = (q >= NEAREST) & (q <= FARTHEST)
     if np.any(middle):
-        m = activation.moments(q[middle], derivatives=True)
+        m = activation.moments(q[middle], derivatives)
         parts = (m.value, m.error, m.first, m.first_error, m.second, m.second_error)
-        result[:, middle] = [part[:, column] for part in parts if part is not None]
+        for row, part in zip(result, parts, strict=True):
+            if part is not None:
+                row[middle] = part[:, column]
     if not np.all(middle):
         near = near_zero_of(activation)[0 if name == "phi2" else 1]
         for where, law in (((q > 0) & (q < NEAREST), near), (q > FARTHEST, None)):
@@ -122,8 +127,9 @@ class Table:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The variances that it covers."""
-        return float(np.exp2(self.edges[0])), float(np.exp2(self.edges[-1]))
+        """The variances that it covers; up to inf if it has all of float64."""
+        with np.errstate(over="ignore"):
+            return float(np.exp2(self.edges[0])), float(np.exp2(self.edges[-1]))
 
 
 @lru_cache(maxsize=16)
@@ -154,8 +160,8 @@ def table_of(activation: Activation, top: int = USUAL_TOP, patient: bool = False
 
 
 def _trouble(activation: Activation, binade: int) -> str:
-    """Why there is no moment at `q = 2^binade`; empty if there is."""
-    q = np.array([2.0**binade])
+    """Why there is no moment up to `q = 2^binade`; empty if there is."""
+    q = np.ldexp(np.array([1 - EPS]), binade)
     try:
         moment = second_moment(activation, q)
     except UnresolvedError as error:
@@ -176,8 +182,15 @@ def _binades(activation: Activation, start: int, stop: int) -> list[tuple[Array,
         left = np.concatenate([np.arange(n) / n for n in pending.values()])[:, None]
         half = np.concatenate([np.full(n, 0.5 / n) for n in pending.values()])[:, None]
         q = np.ldexp(np.exp2(left + half * (1 + _POINTS)), binade)
-        moment = second_moment(activation, q.ravel())
-        value, doubt = moment.value.reshape(q.shape), moment.error.reshape(q.shape)
+        # so few at a time that they are summed, not interpolated
+        blocks = [
+            second_moment(activation, q.ravel()[i : i + _BLOCK], derivatives=False)
+            for i in range(0, q.size, _BLOCK)
+        ]
+        value, doubt = (
+            np.concatenate([getattr(block, part) for block in blocks]).reshape(q.shape)
+            for part in ("value", "error")
+        )
         coefficients = value @ _TO_COEFFICIENTS.T
         largest = np.max(np.abs(coefficients), axis=1)
         last = np.max(np.abs(coefficients[:, -2:]), axis=1)

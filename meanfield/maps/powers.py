@@ -9,7 +9,7 @@ series (`sqrt|x|`), and far out, the moment is a power of `q`, its exponent by S
 """
 
 from dataclasses import dataclass
-from math import gamma, pi, sqrt
+from math import pi, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,18 @@ __all__ = ["FARTHEST", "NEAREST", "Powers", "far_out", "near_zero"]
 
 Array = NDArray[np.float64]
 
-NEAREST, FARTHEST = 2.0**-36, 2.0**332  # between them moments are sums over samples
+# Between these moments are sums over samples. Beyond the second even what is smaller than the
+# leading power by 1/sqrt(q), as in softplus, is below rounding.
+NEAREST, FARTHEST = 2.0**-36, 2.0**120
 # Of the range next to zero that is fitted, the widest that will do; the last is 16 deviations at
 # NEAREST. Wide ones tell higher coefficients, narrow ones bear kinks nearby.
 _WIDTHS = (2.0**-6, 2.0**-10, 2.0**-14)
 _DEGREE = 8
 _ULPS = 4 * EPS  # noise of a function value, where nothing tells of more
 _ROUNDING = 16.0  # a fit leaves so many times the noise, or else is none
-_HALF = np.array([2 ** (k / 2 - 1) * gamma((k + 1) / 2) / sqrt(pi) for k in range(2 * _DEGREE + 1)])
+_HALF = [0.5, 1 / sqrt(2 * pi)]
+for _k in range(2 * _DEGREE - 1):
+    _HALF.append((_k + 1) * _HALF[_k])  # by partial integration
 
 
 @dataclass(frozen=True)
@@ -139,9 +143,12 @@ def _fit(
             return start * (np.arange(_DEGREE + 1) == 0), np.zeros(_DEGREE + 1)
         weight = 1 / np.maximum(np.concatenate([noise, slope_noise]), EPS**2 * scale)
         rows = np.concatenate([y[:, None] ** k, k * y[:, None] ** (k - 1)]) * weight[:, None]
-        found, *_ = np.linalg.lstsq(rows, wanted * weight, rcond=None)
-        if np.max(np.abs(rows @ found - wanted * weight)) < _ROUNDING:
-            doubt = np.abs(np.linalg.pinv(rows)).sum(1)
+        inverse = np.linalg.pinv(rows)
+        found = np.zeros(_DEGREE)
+        for _ in range(3):  # the inverse itself is good to fewer digits than the samples
+            found += inverse @ (wanted * weight - rows @ found)
+        if np.max(np.abs(wanted * weight - rows @ found)) < _ROUNDING:
+            doubt = np.abs(inverse).sum(1)
             unit = width ** -np.arange(_DEGREE + 1.0)
             error = np.concatenate([[EPS * abs(start)], doubt])
             return np.concatenate([[start], found]) * unit, error * unit
@@ -150,7 +157,7 @@ def _fit(
 
 def _squared(left: Array, right: Array, left_error: Array, right_error: Array) -> Powers:
     """`E[f^2]` of a function with the series `left` and `right` in `|x|`."""
-    h = _HALF[: 2 * len(left) - 1]
+    h = np.array(_HALF[: 2 * len(left) - 1])
     coefficients = h * (np.convolve(right, right) + np.convolve(left, left))
     errors = 2 * h * (
         np.convolve(np.abs(right), right_error) + np.convolve(np.abs(left), left_error)

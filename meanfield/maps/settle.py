@@ -25,7 +25,7 @@ from meanfield.precision import EPS
 __all__ = ["Settling", "VariancePoint", "settled_variance", "settling"]
 
 _STEP = 4  # binades by which the table of a function that oscillates grows
-_HIGHEST = 332
+_HIGHEST = 272  # binade at which the search gives up
 _FAR = 100  # binade at which limits are read off: 1e-15 is what 1/sqrt(q) leaves there
 _LINEAR = 0.01  # an exponent of E[phi^2] that differs more from 1 is another
 _SAME = 1e-9  # relative distance at which two preimages are one
@@ -95,9 +95,9 @@ def growth(activation: Activation) -> tuple[float, float]:
     q = np.exp2([_FAR, _FAR - 4.0])
     try:
         m = second_moment(activation, q)
-        if not np.all(np.isfinite(m.error)) and not np.any(m.value == inf):
-            raise UnresolvedError("q: too large")
     except UnresolvedError:
+        m = None
+    if m is None or np.any(np.isnan(m.value)):
         q = table.range[1] * np.array([1.0, 0.25])
         m = second_moment(activation, q)
     if m.value[0] == inf:
@@ -105,11 +105,9 @@ def growth(activation: Activation) -> tuple[float, float]:
     exponent = q[0] * m.first[0] / m.value[0] if m.value[0] > 0 else 0.0
     if abs(exponent - 1) > _LINEAR:
         return (inf, 0.0) if exponent > 1 else (0.0, 0.0)
-    # the next term goes as 1/sqrt(q), and E[phi^2] is convex or concave so far out
-    bend = float(m.first[0] - m.first[1])
-    q_ratio = sqrt(q[0] / q[1])
-    limit = float(m.first[0]) + bend / (q_ratio - 1)
-    return limit, float(m.first_error[0]) + abs(bend) / (q_ratio - 1)
+    # what is left goes as 1/sqrt(q), and is as large as what this takes away
+    left = float(m.first[0] - m.first[1]) / (sqrt(q[0] / q[1]) - 1)
+    return float(m.first[0]) + left, float(m.first_error[0]) + abs(left)
 
 
 def _wider(activation: Activation, table: Table) -> Table | None:
@@ -160,7 +158,7 @@ def settling(network: Network | FixedPoint) -> Settling:
         ),
         continuum=continuum,
         asymptotic_slope=slope,
-        asymptotic_error=V.weight_var * doubt,
+        asymptotic_error=V.weight_var * doubt + EPS * slope if slope < inf else 0.0,
         explodes=going_to(inf),
         unresolved=unresolved,
         searched=table.range,

@@ -119,7 +119,7 @@ class _Family:
         octaves = np.unique(np.floor(np.log2(path[(path > 0) & (path < np.inf)])))
         #: whether tables at few variances are less work than the layers one by one
         self.interpolates = activation.is_homogeneous or len(path) > _NODES * len(octaves)
-        self._series: dict[float, _Table] = {}
+        self._tables: dict[float, _Table] = {}
 
     def table(self, q: float) -> _Table:
         """The table at a variance."""
@@ -128,25 +128,22 @@ class _Family:
     def layer(self, q: float, g: Array) -> tuple[Array, float]:
         """`D(g)` at a variance that is on the path, and its relative error."""
         if self._activation.is_homogeneous:  # D is proportional to q
-            octave, place = 0.0, 0.0
-        else:
-            octave = float(np.floor(np.log2(q)))
-            place = 2 * (np.log2(q) - octave) - 1
-        if octave not in self._series:
-            self._series[octave] = self._octave(octave)
-        series = self._series[octave]
-        powers = chebyshev.chebvander(np.array([place]), _NODES - 1)[0]
-        powers = q * np.eye(_NODES)[0] if self._activation.is_homogeneous else powers
+            table = self._remembered(0.0, lambda: self.table(1.0))
+            return q * _layer(lambda *cell: table.coefficients[cell], g, np), table.error
+        octave = float(np.floor(np.log2(q)))
+        series = self._remembered(octave, lambda: self._octave(octave))
+        place = np.array([2 * (np.log2(q) - octave) - 1])
+        powers = chebyshev.chebvander(place, _NODES - 1)[0]
         after = _layer(lambda *cell: np.tensordot(powers, series.coefficients[:, *cell], 1), g, np)
         return after, series.error
 
+    def _remembered(self, octave: float, make: Callable[[], _Table]) -> _Table:
+        if octave not in self._tables:
+            self._tables[octave] = make()
+        return self._tables[octave]
+
     def _octave(self, octave: float) -> _Table:
         """The tables on an octave of `q` as Chebyshev series in `log q`, first axis."""
-        if self._activation.is_homogeneous:
-            table = self.table(1.0)
-            return _Table(
-                table.coefficients[None] * np.eye(_NODES)[0][:, None, None, None], table.error
-            )
         tables = [self.table(float(np.exp2(octave + 0.5 + 0.5 * u))) for u in _Q_POINTS]
         series = np.tensordot(_TO_Q_SERIES.T, np.stack([t.coefficients for t in tables]), 1)
         return _Table(series, _Q_LEBESGUE * max(t.error for t in tables))

@@ -25,7 +25,9 @@ __all__ = ["VarianceMap", "VarianceTrajectory", "checked_depth", "network_of", "
 Array = NDArray[np.float64]
 
 _CHUNK = 1 << 14  # layers run through at once
-_TOP = 1023  # the largest power of 2
+_TOP = 1024  # binades: all that float64 has
+_BINADES = 2048  # more than there are in any table
+_TINY = float(np.finfo(np.float64).tiny)  # what is smaller may be flushed to 0
 
 
 def network_of(network: Network | FixedPoint) -> Network:
@@ -213,10 +215,10 @@ class VarianceTrajectory:
         return f"VarianceTrajectory of {self.network!r}: {len(self) - 1} layers, {ends}"
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw the variances layer by layer; see `meanfield.plot.trajectory`."""
+        """Draw the variances layer by layer; see `meanfield.plot.variance_trajectory`."""
         from meanfield import plot
 
-        return plot.trajectory(self, ax=ax, **options)
+        return plot.variance_trajectory(self, ax=ax, **options)
 
 
 def checked_depth(depth: int) -> int:
@@ -227,16 +229,25 @@ def checked_depth(depth: int) -> int:
 
 
 def _iterated(V: VarianceMap, start: Array, depth: int) -> tuple[Array, Array]:
-    for top in (None, _TOP):
-        table = table_of(V.activation) if top is None else table_of(V.activation, top, patient=True)
+    table = table_of(V.activation)
+    while True:
         variance, error = _run(V, table, start, depth)
-        if not np.any(np.isnan(variance)):
+        missed = np.isnan(variance)
+        if not np.any(missed):
             return variance, error
-    layer = int(np.argmax(np.any(np.isnan(variance).reshape(len(variance), -1), axis=1)))
-    raise UnresolvedError(
-        f"q0: the variance leaves the range {table.range[0]:.3g} to {table.range[1]:.3g} in layer "
-        f"{layer}; farther, {V.activation.name} cannot be computed: {table.end}"
-    )
+        farthest = float(np.max(variance[:-1][missed[1:] & ~missed[:-1]]))
+        try:
+            V(farthest)
+        except UnresolvedError as error:
+            raise UnresolvedError(f"q0: the variance becomes {farthest:.6g}; {error}") from error
+        # as far as one layer more needs it, or to the end where that is cheap
+        top = int(np.log2(farthest)) + 1 if table.end else _TOP
+        table = table_of(V.activation, top, patient=True)
+        if table.range[1] <= farthest:
+            raise UnresolvedError(
+                f"q0: the variance becomes {farthest:.6g}, and there is no table of E[phi^2] "
+                f"above {table.range[1]:.6g}: {table.end}; start from a smaller variance"
+            )
 
 
 @np.errstate(all="ignore")
@@ -245,10 +256,22 @@ def _run(V: VarianceMap, table: Table, start: Array, depth: int) -> tuple[Array,
     variance = np.empty((depth + 1, *start.shape))
     error = np.zeros_like(variance)
     variance[0] = start
-    origin = second_moment(V.activation, np.zeros(1))
-    beyond = np.inf if table.end == OVERFLOW or table.range[1] >= 2.0**_TOP else np.nan
-    scalars = np.array([V.weight_var, V.bias_var, origin.value[0], beyond])
-    arrays = (table.first, table.coefficients, table.error, np.int64(table.lowest))
+    beyond = np.inf if table.end == OVERFLOW or table.range[1] == np.inf else np.nan
+    # under the table, 1e-271 and less, only the first power of q is left beside the limit at 0
+    low = table.range[0]
+    bottom = second_moment(V.activation, np.array([0.0, low]))
+    gain = bottom.value[1] - bottom.value[0]
+    power, stray = (low * part[1] / gain if gain > 0 else 1.0 for part in
+                    (bottom.first, bottom.first_error))  # fmt: skip
+    under = np.array([bottom.value[0], low, gain, power, bottom.error[1], stray])
+    scalars = (np.array([V.weight_var, V.bias_var, beyond]), under)
+    # padded to few lengths, so that few programs are compiled, whatever the activation
+    cells = (0, (1 << len(table.error).bit_length()) - len(table.error))
+    arrays = (
+        np.pad(table.first, (0, _BINADES - len(table.first)), mode="edge"),
+        np.pad(table.coefficients, (cells, (0, 0))), np.pad(table.error, cells),
+        np.int64(table.lowest), np.int64(len(table.first) - 2),
+    )  # fmt: skip
     chunk = min(_CHUNK, 1 << max(depth - 1, 0).bit_length())
     with concrete():
         state, done = (variance[0], error[0]), 0
@@ -285,12 +308,12 @@ def _layer(state, scalars, arrays):
     import jax.numpy as jnp
 
     q, doubt = state
-    weight_var, bias_var, at_zero, beyond = scalars
-    first, coefficients, errors, lowest = arrays
+    (weight_var, bias_var, beyond), (at_zero, low, gain, power, gain_error, stray) = scalars
+    first, coefficients, errors, lowest, last = arrays
     mantissa, exponent = jnp.frexp(q)
     x = jnp.log2(mantissa) + 1  # exact to 1e-16, as log2(q) would not be far out
     binade = exponent - 1 - lowest
-    inside = jnp.clip(binade, 0, len(first) - 2)
+    inside = jnp.clip(binade, 0, last)
     count = first[inside + 1] - first[inside]
     piece = jnp.clip(jnp.floor(x * count).astype(count.dtype), 0, count - 1)
     cell = first[inside] + piece
@@ -301,15 +324,19 @@ def _layer(state, scalars, arrays):
     for k in range(c.shape[-1] - 1, 0, -1):
         d1, d2 = 2 * u * d1 - d2 + 2 * b1, d1
         b1, b2 = 2 * u * b1 - b2 + c[..., k], b1
-    moment = c[..., 0] + u * b1 - b2
+    moment = jnp.maximum(c[..., 0] + u * b1 - b2, 0.0)  # 1e-90 and its error may be less
     slope = (b1 + u * d1 - d2) * 2 * count / (q * np.log(2.0))
     value = weight_var * moment + bias_var
     own = weight_var * (errors[cell] + 3 * EPS * moment) + EPS * bias_var
     new = jnp.abs(weight_var * slope) * doubt + own
-    # below the table nothing but the limit is left: 1e-271 and less beside it
     under = (binade < 0) | (q == 0)
-    value = jnp.where(under, weight_var * at_zero + bias_var, value)
-    new = jnp.where(under, doubt + 2 * EPS * value, new)
-    value = jnp.where(binade > len(first) - 2, beyond, value)
+    ratio = jnp.where(under, q, low) / low
+    added = jnp.where(ratio > 0, gain * ratio**power, 0.0)
+    share = gain_error / gain - stray * jnp.log(ratio) + power * doubt / q
+    value = jnp.where(under, weight_var * (at_zero + added) + bias_var, value)
+    at_most = jnp.where(doubt > 0, gain * (doubt / low) ** power, 0.0)
+    spread = weight_var * jnp.where(added > 0, added * share, at_most)
+    new = jnp.where(under, spread + 2 * EPS * value + _TINY * (q > 0), new)
+    value = jnp.where(binade > last, beyond, value)
     value = jnp.where(jnp.isfinite(q), value, q)
     return value, jnp.where(jnp.isfinite(value), new, 0.0)

@@ -72,6 +72,11 @@ class PhaseDiagram:
         """`(len(bias_var), len(weight_var))`."""
         return len(self.bias_var), len(self.weight_var)
 
+    @property
+    def trainable_depth(self) -> Array:
+        """`6 depth_scale_c`, as for a `FixedPoint`."""
+        return 6 * self.depth_scale_c
+
     def branch(self, q0: float) -> "PhaseDiagram":
         """The same grid as reached from another `q0`; 0 and inf give the outermost branches."""
         return phase_diagram(self.activation, self.weight_var, self.bias_var, q0)

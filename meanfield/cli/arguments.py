@@ -1,0 +1,98 @@
+"""What the subcommands share on the way in: options, and the activation that they name."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meanfield.activation import Activation
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    summary: str,
+    example: str | None = None,
+) -> argparse.ArgumentParser:
+    """A subcommand; one with an `example` takes the parameters of its activation as options."""
+    epilog = example and (
+        "Other options are the activation's parameters, and for module:function its keyword "
+        f"arguments:  {example}"
+    )
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=epilog,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run, parser=parser)
+    return parser
+
+
+def add_activation(parser: argparse.ArgumentParser) -> None:
+    """ACTIVATION, and every unknown option as a parameter of it."""
+    parser.add_argument(
+        "activation",
+        metavar="ACTIVATION",
+        help="a name from `meanfield activations`, or package.module:function for your own",
+    )
+    parser.set_defaults(parameters={})
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """`--weights`, the ensemble."""
+    parser.add_argument(
+        "--weights",
+        choices=("gaussian", "orthogonal"),
+        default="gaussian",
+        help="ensemble of the weight matrices (default: %(default)s)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--json`, instead of text."""
+    parser.add_argument("--json", action="store_true", help=f"print {what}")
+
+
+def parameters(parser: argparse.ArgumentParser, rest: list[str]) -> dict[str, float]:
+    """`["--tau", "1", "--m=1.5"]` as `{"tau": 1.0, "m": 1.5}`; a usage error for anything else."""
+    found: dict[str, float] = {}
+    words = iter(rest)
+    for word in words:
+        option, equals, text = word.partition("=")
+        name = option[2:].replace("-", "_")
+        if not (option.startswith("--") and name.isidentifier()):
+            parser.error(f"unrecognized argument: {word}")
+        if not equals:
+            text = next(words, "")
+        try:
+            value = float(text)
+        except ValueError:
+            parser.error(f"argument {option}: expected a number, got {text!r}")
+        if name in found:
+            parser.error(f"argument {option}: given twice")
+        found[name] = value
+    return found
+
+
+def load(spec: str, parameters: dict[str, Any]) -> "Activation":
+    """The activation of a catalogue name or of `package.module:attribute.attribute`."""
+    from meanfield.activation import Activation, as_activation
+
+    module, colon, path = spec.partition(":")
+    if not colon:
+        return Activation(spec, **parameters) if parameters else as_activation(spec)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as `python -m` does
+    try:
+        phi: Any = import_module(module)
+        for name in path.split("."):
+            phi = getattr(phi, name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"cannot load {spec!r}: {error}") from error
+    return Activation(phi, **parameters)

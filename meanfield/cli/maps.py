@@ -1,0 +1,139 @@
+"""`meanfield maps`: the variance and correlation maps of a network, with all fixed points."""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from meanfield.cli.arguments import add_activation, add_command, add_json, add_weights, load
+from meanfield.cli.output import add_output, is_picture, new_figure, print_json, save_numbers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meanfield.fixedpoints import FixedPoints
+    from meanfield.maps.correlation import CorrelationMap
+    from meanfield.network import FixedPoint, Network
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = add_command(
+        commands,
+        "maps",
+        run,
+        "print the fixed points of a network and draw its variance and correlation maps",
+        example="meanfield maps crelu --tau 1.0 --m 1.5 --weight-var 7 --bias-var 0.6 -o maps.png",
+    )
+    add_activation(parser)
+    add_weights(parser)
+    parser.add_argument(
+        "--weight-var",
+        type=float,
+        metavar="W",
+        help="weight variance (default: that of the critical point at B, or else at q = 1)",
+    )
+    parser.add_argument(
+        "--bias-var",
+        type=float,
+        metavar="B",
+        help="bias variance (default: 0, or without --weight-var that of the critical point)",
+    )
+    parser.add_argument(
+        "--q0", type=float, metavar="Q", help="draw the way of the variance from this one"
+    )
+    parser.add_argument("--log", action="store_true", help="logarithmic axes of the variance map")
+    add_output(parser)
+    add_json(parser, "the fixed points as one JSON object")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the fixed points, and write the maps."""
+    from meanfield.fixedpoints import fixed_points
+    from meanfield.maps.correlation import correlation_map
+
+    chosen = _network(args)
+    points = fixed_points(chosen)
+    maps = [correlation_map(point) for point in _where(points, chosen)]
+    if args.json:
+        print_json(_record(points))
+    else:
+        print(points)
+        for C in maps:
+            print(f"correlations at q = {C.q:.6g}: {C.decay}")
+    for path in args.output:
+        _write(path, points, maps, args.q0, "log" if args.log else "linear")
+        if not args.json:
+            print(f"wrote {path}")
+
+
+def _network(args: argparse.Namespace) -> "Network | FixedPoint":
+    """The network of both variances; the critical point where the weight variance is not given."""
+    from meanfield.criticality import critical
+    from meanfield.network import Network
+
+    activation = load(args.activation, args.parameters)
+    if args.weight_var is None:
+        return critical(activation, bias_var=args.bias_var, weights=args.weights)
+    return Network(activation, args.weight_var, args.bias_var or 0.0, weights=args.weights)
+
+
+def _where(
+    points: "FixedPoints", chosen: "Network | FixedPoint"
+) -> "Sequence[Network | FixedPoint]":
+    """Where correlations are looked at: the chosen point, else stable ones, else any, but not 0."""
+    from meanfield.network import FixedPoint
+
+    if isinstance(chosen, FixedPoint) or points.continuum is not None:
+        return [chosen]
+    positive = [point for point in points if point.q > 0]
+    return [point for point in positive if point.stable] or positive
+
+
+def _record(points: "FixedPoints") -> dict[str, Any]:
+    network = points.network
+    return {
+        "activation": network.activation.name,
+        "weights": network.weights,
+        "weight_var": network.weight_var,
+        "bias_var": network.bias_var,
+        "verdict": str(points.verdict),
+        "fixed_points": [point.to_dict() for point in points],
+    }
+
+
+def _write(
+    path: "Path", points: "FixedPoints", maps: "list[CorrelationMap]", q0: float | None, scale: str
+) -> None:
+    """A picture, or the numbers of one: of the fixed points only where it is a .csv."""
+    import numpy as np
+
+    from meanfield import plot
+    from meanfield.maps.variance import variance_map
+
+    q = plot.variances_in_view(points, q0, scale)
+    if is_picture(path):
+        with plot.style():
+            figure = new_figure(10 if maps else 5.2, 4.6)
+            left, *right = figure.subplots(1, 2 if maps else 1, squeeze=False)[0]
+            plot.variance_map(points, left, q=q, q0=q0, scale=scale)
+            for C, (color, dashes) in zip(maps, plot.CYCLE, strict=False):
+                name = f"$C(c)$ at $q$ = {C.q:.4g}"
+                plot.correlation_map(C, right[0], color=color, linestyle=dashes, label=name)
+            figure.suptitle(str(points.network))
+            figure.savefig(path)
+        return
+    c = np.linspace(-1.0, 1.0, 401)
+    curves = {
+        "q": q,
+        "variance": variance_map(points.network)(q),
+        "c": c,
+        "correlation_at": np.array([C.q for C in maps]),
+        "correlation": np.array([C(c) for C in maps]).reshape(len(maps), len(c)),
+    }
+    rows = [point.to_dict() for point in points]
+    if path.suffix.lower() == ".npz":
+        for name in ("q", "chi1", "variance_slope", "correlation", "stable"):
+            curves[f"fixed_point_{name}"] = np.array([row[name] for row in rows])
+        save_numbers(path, curves, rows)
+    else:
+        save_numbers(path, {**_record(points), "curves": curves}, rows)

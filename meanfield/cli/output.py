@@ -1,0 +1,95 @@
+"""What the subcommands share on the way out: JSON, and files whose suffix says what they hold."""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURES, NUMBERS = (".png", ".pdf", ".svg"), (".npz", ".csv", ".json")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """`-o FILE`, as often as one likes."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=_writable,
+        action="append",
+        default=[],
+        help=f"write a picture ({', '.join(PICTURES)}) or the numbers ({', '.join(NUMBERS)}); "
+        "may be repeated",
+    )
+
+
+def _writable(text: str) -> Path:
+    """A path, refused before anything is computed if it could not be written afterwards."""
+    path = Path(text)
+    if path.suffix.lower() not in PICTURES + NUMBERS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: the suffix must be one of {', '.join(PICTURES + NUMBERS)}"
+        )
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: there is no folder {str(path.parent)!r}")
+    return path
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the suffix is that of a picture, and not of numbers."""
+    return path.suffix.lower() in PICTURES
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """A figure that no window and no pyplot knows of; use it inside `meanfield.plot.style()`."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height))
+
+
+def save_numbers(path: Path, numbers: dict[str, Any], table: list[dict[str, Any]]) -> None:
+    """`numbers` as .json, or as .npz where they are arrays; `table`, row by row, as .csv."""
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        write_json(path, numbers)
+    elif suffix == ".csv":
+        import csv
+
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(table[0]) if table else [])
+            writer.writeheader()
+            writer.writerows(table)
+    else:
+        import numpy as np
+
+        np.savez_compressed(path, **numbers)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as strict JSON."""
+    path.write_text(_json(value) + "\n", encoding="utf-8")
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as strict JSON."""
+    print(_json(value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_strict(value), indent=2, allow_nan=False)
+
+
+def _strict(value: Any) -> Any:
+    """`value` for strict JSON, which has no numbers for infinity and not-a-number: as strings."""
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if hasattr(value, "tolist"):  # of NumPy
+        return _strict(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # "inf", "-inf" or "nan"
+    return value

@@ -1,0 +1,164 @@
+"""`meanfield phase`: the phase diagram of an activation."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from meanfield.cli.arguments import add_activation, add_command, add_json, load
+from meanfield.cli.output import add_output, is_picture, new_figure, print_json, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from meanfield.activation import Activation
+    from meanfield.phase import PhaseDiagram
+
+_POINTS = 256
+_BAND = 1 << 20  # points computed at once: about half a second
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = add_command(
+        commands,
+        "phase",
+        run,
+        "compute and draw the phase diagram of an activation",
+        example="meanfield phase crelu --tau 1.0 --m 1.5 -o crelu.png",
+    )
+    add_activation(parser)
+    for option, what in (("--weight-var", "weight"), ("--bias-var", "bias")):
+        parser.add_argument(
+            option,
+            type=float,
+            nargs="+",
+            metavar="V",
+            help=f"{what} variances: LOW HIGH, or LOW HIGH N for N of them (default: around the "
+            f"edge of chaos, {_POINTS})",
+        )
+    parser.add_argument(
+        "--q0",
+        type=float,
+        default=1.0,
+        metavar="Q",
+        help="variance of the first layer, where several are stable (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--axes",
+        choices=("variance", "std"),
+        default="variance",
+        help="units of the axes of the picture; ranges are variances always (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--colour",
+        default="depth_scale_c",
+        help="what is in colour: phase, depth_scale_c, depth_scale_q, chi1, correlation, q or "
+        "variance_slope (default: %(default)s)",
+    )
+    add_output(parser)
+    add_json(parser, "all numbers as one JSON object")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compute the diagram, print what is in it, and write it."""
+    from meanfield.plot.phase import COLOURS
+
+    if args.colour not in COLOURS:
+        args.parser.error(f"argument --colour: must be one of {', '.join(COLOURS)}")
+    weight_var = _grid(args.parser, "--weight-var", args.weight_var)
+    bias_var = _grid(args.parser, "--bias-var", args.bias_var)
+    activation = load(args.activation, args.parameters)
+    if weight_var is None or bias_var is None:
+        around = around_the_edge(activation)
+        weight_var = around[0] if weight_var is None else weight_var
+        bias_var = around[1] if bias_var is None else bias_var
+    diagram = _computed(activation, weight_var, bias_var, args.q0)
+    if args.json:
+        print_json(diagram.to_dict())
+    else:
+        print(diagram)
+    units = {"variance": "variance", "std": "standard deviation"}[args.axes]
+    for path in args.output:
+        if is_picture(path):
+            _draw(path, diagram, args.colour, units)
+        elif path.suffix == ".json":
+            write_json(path, diagram.to_dict())
+        else:
+            diagram.save(path)
+        if not args.json:
+            print(f"wrote {path}")
+
+
+def _grid(
+    parser: argparse.ArgumentParser, option: str, values: list[float] | None
+) -> "np.ndarray | None":
+    """`[LOW, HIGH]` or `[LOW, HIGH, N]` as evenly spaced variances."""
+    import numpy as np
+
+    if values is None:
+        return None
+    low, high, points = [*values, _POINTS, _POINTS][:3]
+    if len(values) not in (2, 3) or not (low < high and points > 1 and points % 1 == 0):
+        parser.error(f"argument {option}: expected LOW HIGH or LOW HIGH N, with LOW < HIGH, N > 1")
+    return np.linspace(low, high, int(points))
+
+
+def around_the_edge(activation: "Activation") -> "tuple[np.ndarray, np.ndarray]":
+    """Grids with room on all sides of the critical point whose `q` is nearest to 1."""
+    import numpy as np
+
+    from meanfield.criticality import critical_line
+    from meanfield.errors import NoCriticalPointError
+
+    try:
+        line = critical_line(activation, np.geomspace(0.1, 10.0, 41))
+    except NoCriticalPointError:
+        line = None
+    if line is None or not np.any(line.valid):
+        raise NoCriticalPointError(
+            f"{activation.name}: no edge of chaos at q from 0.1 to 10, around which the diagram "
+            "would be centred: give --weight-var LOW HIGH and --bias-var LOW HIGH"
+        )
+    nearest = np.argmin(np.where(line.valid, np.abs(np.log(line.q)), np.inf))
+    weight_var, bias_var = line.weight_var[nearest], line.bias_var[nearest]
+    return (
+        np.linspace(weight_var / 4, 2 * weight_var, _POINTS),
+        np.linspace(0.0, max(3 * bias_var, 0.1), _POINTS),
+    )
+
+
+def _computed(
+    activation: "Activation", weight_var: "np.ndarray", bias_var: "np.ndarray", q0: float
+) -> "PhaseDiagram":
+    """The diagram, a large one in bands of rows with a progress bar where a person looks on."""
+    from dataclasses import fields, replace
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from meanfield.phase import phase_diagram
+
+    bands = np.array_split(bias_var, -(-len(bias_var) * len(weight_var) // _BAND))
+    parts = [
+        phase_diagram(activation, weight_var, band, q0=q0)
+        for band in tqdm(bands, desc=activation.name, unit="band", disable=None, delay=1.0)
+    ]
+    shape = parts[0].q.shape
+    grids = (field.name for field in fields(parts[0]))
+    whole = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in grids
+        if np.shape(getattr(parts[0], name)) == shape
+    }
+    return replace(parts[0], **whole, bias_var=bias_var) if len(parts) > 1 else parts[0]
+
+
+def _draw(path: "Path", diagram: "PhaseDiagram", colour: str, units: str) -> None:
+    from meanfield import plot
+
+    with plot.style():
+        figure = new_figure(6.4, 4.8)
+        ax = plot.phase_diagram(diagram, figure.subplots(), colour=colour, units=units)
+        ax.set_title(f"phases of {diagram.activation.name}")
+        figure.savefig(path)
