@@ -62,16 +62,18 @@ PROBLEMS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+SLOW = [pytest.param(n, marks=pytest.mark.slow) if n == "hard_shrink" else n for n in PROBLEMS]
+
+
+@pytest.mark.parametrize("name", SLOW)
 def test_random_points_against_iteration(name: str) -> None:
     activation = mf.Activation(name, **PROBLEMS[name][0])
-    weights = WEIGHTS / 4 if name == "hard_shrink" else WEIGHTS  # fewer octaves of q
-    diagram = mf.phase_diagram(activation, weights, BIASES)
+    diagram = mf.phase_diagram(activation, WEIGHTS, BIASES)
     assert diagram.q.shape == diagram.shape == (11, 23)
     rng = np.random.default_rng(0)
     compared = 0
-    for i, j in zip(rng.integers(11, size=25), rng.integers(23, size=25), strict=True):
-        w, b, q = float(weights[j]), float(BIASES[i]), float(diagram.q[i, j])
+    for i, j in zip(rng.integers(11, size=16), rng.integers(23, size=16), strict=True):
+        w, b, q = float(WEIGHTS[j]), float(BIASES[i]), float(diagram.q[i, j])
         end = limit(activation, w, b)
         if np.isnan(end):
             continue  # too slow to iterate: the equation is checked below all the same
@@ -84,7 +86,7 @@ def test_random_points_against_iteration(name: str) -> None:
         assert diagram.variance_slope[i, j] == pytest.approx(w * first, rel=1e-10, abs=1e-12)
         assert diagram.chi1[i, j] == pytest.approx(w * gradient, rel=1e-11)
         assert diagram.phase[i, j] == (Phase.CHAOTIC if w * gradient > 1 else Phase.ORDERED)
-    assert compared >= 15
+    assert compared >= 9
 
 
 @pytest.mark.parametrize("name", ["tanh", "hard_tanh", "crelu", "sin", "gaussian", "step"])

@@ -49,6 +49,7 @@ _ORDERS = (6, 8)  # coefficients of the polynomials in log q and v
 _WIDTH_ORDER = 10  # and of those for the coordinate itself
 _TOLERANCE = 2e-11
 _SAFETY = 8  # what a series leaves out, in units of its last coefficients
+_NOISY = 1e-4  # sqrt(1 - c) below which the rate of h loses all digits
 _USELESS = 0.01  # a correlation known worse than this is none
 
 
@@ -211,19 +212,21 @@ class Correlations:
         return (width, 1.0), noise * width, np.stack([g / _V, r / _V], axis=1)
 
 
-# sqrt(1 - c) of a first look at h
+# 1 - c of a first look at h
 _GUESSES = np.append(2.0 ** np.arange(-24.0, -5), np.linspace(2.0**-5, 1, 48)[1:]) ** 2
 
 
 def _guess(level: Array, h: Array, rate: Array) -> Array:
     """Where `h`, known with its rate at `_GUESSES`, has these levels: `sqrt(g)` is cubic in it."""
     s = np.sqrt(_GUESSES)[::-1]
-    h, slope = h[::-1], 1 / (2 * s * rate[::-1])
+    with np.errstate(divide="ignore"):  # at the smallest g the rate is noise: linear there
+        slope = 1 / (2 * s * rate[::-1])
+    h, slope = h[::-1], np.where(s > _NOISY, slope, np.nan)
     k = np.clip(np.searchsorted(h, level) - 1, 0, len(h) - 2)
     width, low, high = h[k + 1] - h[k], s[k], s[k + 1]
     t = (level - h[k]) / width
     bend = (1 - t) * (slope[k] * width - high + low) - t * (slope[k + 1] * width - high + low)
-    between = low + t * (high - low + (1 - t) * bend)
+    between = low + t * (high - low + np.where(np.isfinite(bend), (1 - t) * bend, 0.0))
     return np.clip(between, high, low) ** 2
 
 
