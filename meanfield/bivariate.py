@@ -77,7 +77,7 @@ class Difference:
 
     y: Array
     dy: Array
-    table: Array  # of F at y: Chebyshev coefficients in the log of the variance t of x
+    table: Array  # Chebyshev coefficients of F in the log of the variance t of x, at each y
     tilt: float  # E[exp(2az)] = exp(2 a^2 t) leaves no digits at t = 1/2 beside those at t = 1
     doubt: Array  # of F at y
     near: Array  # the same for F = y^power sum_k near[k] y^k at small y, shape (16, order)
@@ -92,7 +92,7 @@ class Difference:
 
     def _at(self, g: Array) -> Values:
         t = 1 - 0.5 * g  # the variance of x
-        order = self.table.shape[1]
+        order = len(self.table)
         powers = chebyshev.chebvander(2 * np.log2(t) + 1, order - 1)
         rates = powers @ _chebyshev(order)[2] * (-1 / (np.log(2.0) * t))[:, None]
         factor = np.exp(self.tilt * (t - 1))
@@ -114,7 +114,11 @@ class Difference:
         size = 0.5 * g[:, None]  # the variance of y
         u2 = self.y**2 / size
         weight = np.exp(-0.5 * u2) / np.sqrt(2 * np.pi * size) * self.dy
-        sums, moved = weight @ self.table, (weight * (u2 - 1) / (4 * size)) @ self.table
+        # products so small are a loop: the threads of a BLAS would wait for each other longer
+        sums, moved = (
+            np.einsum("gj,mj->gm", part, self.table)
+            for part in (weight, weight * (u2 - 1) / (4 * size))
+        )
         value = np.sum(sums * powers, axis=1)
         slope = np.sum(sums * rates + moved * powers, axis=1)
         return Values(value, slope, powers[:, 0] * (weight @ self.doubt) + _ROUNDING * value)
@@ -180,7 +184,9 @@ def _assembled(
     return Difference(
         y=y.ravel(),
         dy=(0.5 * widths[:, None] * WEIGHTS).ravel(),
-        table=np.concatenate([inner, panels.F[1:]]).reshape(y.size, -1) @ to_series,
+        table=np.ascontiguousarray(
+            (np.concatenate([inner, panels.F[1:]]).reshape(y.size, -1) @ to_series).T
+        ),
         tilt=tilt,
         doubt=(doubts[:, None] * y**power).ravel(),
         near=near,

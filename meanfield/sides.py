@@ -17,7 +17,7 @@ __all__ = ["LEAST_SIGMAS", "Side", "side_of", "slope_jumps", "subdivided"]
 
 Array = NDArray[np.float64]
 
-_WIDEST = 1.5  # panels in x, for the weight of the smallest variance
+_WIDEST = 2.5  # panels in x, for the weight of the smallest variance, 1/2
 LEAST_SIGMAS = 8.5  # P(|z| > 8.5) = 2e-17
 _MOST_SIGMAS = 1e4
 _NEGLIGIBLE = 1e-19  # share of E[phi^2] and of E[phi'^2] beyond what is integrated over

@@ -21,7 +21,7 @@ __all__ = ["RESOLVED", "StructurePanels", "legendre_series", "resolved_structure
 
 Array = NDArray[np.float64]
 
-_WIDEST = 0.75  # panels in y, for y of the largest variance, 1/2
+_WIDEST = 1.0  # panels in y, for y of the largest variance, 1/2
 RESOLVED = 1e-13
 _NARROWEST = 2.0**-30
 _MANY_CROSSINGS = 256

@@ -216,6 +216,7 @@ class Correlations:
 _GUESSES = np.append(2.0 ** np.arange(-24.0, -5), np.linspace(2.0**-5, 1, 48)[1:]) ** 2
 
 
+@np.errstate(divide="ignore", invalid="ignore")  # where h is flat to rounding
 def _guess(level: Array, h: Array, rate: Array) -> Array:
     """Where `h`, known with its rate at `_GUESSES`, has these levels: `sqrt(g)` is cubic in it."""
     s = np.sqrt(_GUESSES)[::-1]
@@ -227,7 +228,7 @@ def _guess(level: Array, h: Array, rate: Array) -> Array:
     t = (level - h[k]) / width
     bend = (1 - t) * (slope[k] * width - high + low) - t * (slope[k + 1] * width - high + low)
     between = low + t * (high - low + np.where(np.isfinite(bend), (1 - t) * bend, 0.0))
-    return np.clip(between, high, low) ** 2
+    return np.clip(np.where(np.isfinite(between), between, high), high, low) ** 2
 
 
 def _secants(covariance: Covariance, g: Array) -> tuple[Array, Array, Array]:
