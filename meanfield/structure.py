@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.errors import UnresolvedError
-from meanfield.legendre import TO_COEFFICIENTS, WEIGHTS, nodes
+from meanfield.legendre import ORDER, TO_COEFFICIENTS, WEIGHTS, nodes
 from meanfield.precision import EPS, concrete
 from meanfield.sides import Side
 
@@ -25,7 +25,8 @@ _WIDEST = 1.0  # panels in y, for y of the largest variance, 1/2
 RESOLVED = 1e-13
 _NARROWEST = 2.0**-30
 _MANY_CROSSINGS = 256
-_MANY_ROWS = 1 << 16
+_MOST_NODES = 1 << 25
+_AT_ONCE = 1 << 18  # nodes: 50 MB
 _SPARED = 1e-9  # crossings of kinks nearer to one another, relatively, are one
 _BLOCK = 512  # panels per call of the compiled sum, so that it compiles once
 
@@ -46,14 +47,14 @@ def resolved_structure(f: Side, g: Side, power: int, t: Array) -> StructurePanel
     edges = _edges(f, g)
     left, right = edges[:-1], edges[1:]
     done: list[StructurePanels] = []
-    rows, at, sizes = 0, np.array([]), np.zeros((0, len(t)))
+    count, at, sizes = 0, np.array([]), np.zeros((0, len(t)))
     while len(left):
         y = nodes(left, right)
-        rows += y.size
-        if rows > _MANY_ROWS:
+        count += _nodes_for(f, g, y.size)
+        if count > _MOST_NODES:
             raise UnresolvedError(
-                f"{f.activation.name}: E[phi(u) phi(v)] is not resolved with {_MANY_ROWS} nodes at "
-                f"q = {f.scale**2:.6g}; the activation is too rough there: ask for a smaller q"
+                f"{f.activation.name}: E[phi(u) phi(v)] is not resolved with {_MOST_NODES} nodes "
+                f"at q = {f.scale**2:.6g}; the activation is too rough there: ask for a smaller q"
             )
         F, size = (part.reshape(*y.shape, len(t)) for part in _even(f, g, y.ravel(), t))
         reduced = F / y[:, :, None] ** power
@@ -128,6 +129,17 @@ def structure(f: Side, g: Side, y: Array, t: Array) -> tuple[Array, Array]:
 
     And beside it `E_x[f(x + y)^2 + g(x - y)^2]`, which tells its rounding.
     """
+    step = max(1, _AT_ONCE // _nodes_for(f, g, 1))
+    parts = [_structure(f, g, y[i : i + step], t) for i in range(0, len(y), step)]
+    return np.concatenate([F for F, _ in parts]), np.concatenate([size for _, size in parts])
+
+
+def _nodes_for(f: Side, g: Side, rows: int) -> int:
+    """At how many nodes both sides are asked for `rows` values of `y`, at most."""
+    return rows * (len(f.edges) + len(g.edges)) * ORDER
+
+
+def _structure(f: Side, g: Side, y: Array, t: Array) -> tuple[Array, Array]:
     low = np.maximum(-f.reach - y, y - g.reach)[:, None]
     high = np.minimum(f.reach - y, g.reach + y)[:, None]
     edges = np.concatenate([f.edges - y[:, None], g.edges + y[:, None]], axis=1)
