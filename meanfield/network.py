@@ -86,8 +86,8 @@ class Network:
         object.__setattr__(self, "weights", check_weights(weights))
 
     def __repr__(self) -> str:
-        parts = [self.activation.name, f"weight_var={_short(self.weight_var)}"]
-        parts.append(f"bias_var={_short(self.bias_var)}")
+        parts = [self.activation.name, f"weight_var={short(self.weight_var)}"]
+        parts.append(f"bias_var={short(self.bias_var)}")
         if self.weights != "gaussian":
             parts.append(f"weights={self.weights!r}")
         return f"Network({', '.join(parts)})"
@@ -199,7 +199,7 @@ class FixedPoint:
     def __str__(self) -> str:
         if is_traced(self.q, self.weight_var) or np.ndim(self.weight_var):
             lines = [f"FixedPoint of {self.activation.name}"]
-            return "\n".join(lines + [f"  {n:20} {_short(getattr(self, n))}" for n in _SHOWN])
+            return "\n".join(lines + [f"  {n:20} {short(getattr(self, n))}" for n in _SHOWN])
         kind = f" ({self.universality_class})" if self.universality_class else ""
         lines = [f"FixedPoint of {self.activation.name}, {self.network.weights} weights{kind}"]
         for name in _SHOWN:
@@ -236,7 +236,8 @@ def intervals(pieces: tuple[tuple[float, float], ...]) -> str:
     return " and ".join(f"q from {low:.6g} to {high:.6g}" for low, high in pieces)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A number, or the ends of an array, to six digits."""
     if is_traced(value):
         return "traced"
     array = np.asarray(value, np.float64) if not isinstance(value, np.ndarray) else value

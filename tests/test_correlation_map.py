@@ -1,5 +1,6 @@
 """The correlation map: closed forms, fixed points, trajectories, laws, finite networks."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -193,6 +194,12 @@ def test_refusals() -> None:
         mf.correlation_map(mf.Network("tanh", np.array([1.0, 2.0])), q=1.0)
     with pytest.raises(ValueError, match="depth"):
         C.iterate(0.5, depth=-1)
+    with pytest.raises(ValueError, match="goes to 0"):
+        mf.correlation_map(mf.Network("tanh", weight_var=0.8))
+    with pytest.raises(TypeError, match="q: must be a variance"):
+        mf.correlation_map(RELU, q={})
+    with pytest.raises(TypeError, match="tracing"):
+        jax.jit(lambda w: mf.correlation_map(mf.Network("tanh", w), q=1.0)(0.5))(1.5)
 
 
 @st.composite

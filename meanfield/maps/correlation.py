@@ -19,7 +19,9 @@ from meanfield.bivariate import Covariance, Values
 from meanfield.criticality import depth_scale
 from meanfield.errors import MeanFieldError
 from meanfield.maps.decay import Decay, decay_of
-from meanfield.network import FixedPoint, Network, _short
+from meanfield.maps.settle import settled_variance
+from meanfield.maps.variance import network_of
+from meanfield.network import FixedPoint, Network, short
 from meanfield.precision import EPS
 
 if TYPE_CHECKING:
@@ -256,7 +258,9 @@ def correlation_map(network: Network | FixedPoint, q: Any = None) -> Correlation
         `fixed_point`, `decay`, `plot`.
 
     Raises:
-        ValueError: `q` is not given and the network has not exactly one stable fixed point.
+        ValueError: `q` is not given and the network has not exactly one stable fixed point, or that
+            is 0; or its variances are arrays.
+        TypeError: `network` is none, or depends on a value that JAX traces.
         UnresolvedError: the activation cannot be sampled to useful accuracy.
 
     Source: Poole et al. 2016, arXiv 1606.05340, eq. (5).
@@ -271,9 +275,12 @@ def correlation_map(network: Network | FixedPoint, q: Any = None) -> Correlation
         0.0520862364
     """
     if q is None:
-        from meanfield.maps.settle import settled_variance
-
         q = settled_variance(network)
+        if q == 0:
+            raise MeanFieldError(
+                f"q: the variance of {network_of(network)!r} goes to 0, where correlations have no "
+                "meaning; give the variance of the pre-activations as q"
+            )
     elif isinstance(q, tuple | list) or np.ndim(q) == 1:
         pair = tuple(_variance(x) for x in q)
         if len(pair) != 2:
@@ -281,19 +288,14 @@ def correlation_map(network: Network | FixedPoint, q: Any = None) -> Correlation
         q = pair if pair[0] != pair[1] else pair[0]
     else:
         q = _variance(q)
-    if isinstance(network, FixedPoint):
-        network = network.network
-    for name in ("weight_var", "bias_var"):
-        if np.ndim(getattr(network, name)):
-            raise ValueError(
-                f"{name}: a correlation map is that of one network, got an array of shape "
-                f"{np.shape(getattr(network, name))}; take the networks one by one"
-            )
-    return CorrelationMap(network, q)
+    return CorrelationMap(network_of(network), q)
 
 
 def _variance(q: Any) -> float:
-    value = float(q)
+    try:
+        value = float(q)
+    except TypeError as error:
+        raise TypeError(f"q: must be a variance, or a pair of two, got {q!r}") from error
     if not 0 < value < np.inf:
         raise ValueError(f"q: a variance must be finite and > 0, got {q!r}")
     return value
@@ -323,4 +325,4 @@ def _applied(function: Callable[[Array], Array], g: ArrayLike) -> Any:
 
 
 def _shown(q: Any) -> str:
-    return f"({', '.join(map(_short, q))})" if isinstance(q, tuple) else _short(q)
+    return f"({', '.join(map(short, q))})" if isinstance(q, tuple) else short(q)
