@@ -1,10 +1,10 @@
 """What the subcommands share on the way out: JSON, and files whose suffix says what they hold."""
 
 import argparse
-import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from meanfield.strict_json import strict_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,26 +70,9 @@ def save_numbers(path: Path, numbers: dict[str, Any], table: list[dict[str, Any]
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as strict JSON."""
-    path.write_text(_json(value) + "\n", encoding="utf-8")
+    path.write_text(strict_json(value) + "\n", encoding="utf-8")
 
 
 def print_json(value: Any) -> None:
     """Print `value` as strict JSON."""
-    print(_json(value))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(_strict(value), indent=2, allow_nan=False)
-
-
-def _strict(value: Any) -> Any:
-    """`value` for strict JSON, which has no numbers for infinity and not-a-number: as strings."""
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    if hasattr(value, "tolist"):  # of NumPy
-        return _strict(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # "inf", "-inf" or "nan"
-    return value
+    print(strict_json(value))

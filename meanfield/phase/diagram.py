@@ -1,6 +1,5 @@
 """`phase_diagram`: where depth takes every network on a grid of variances."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -20,6 +19,7 @@ from meanfield.phase.branches import follow
 from meanfield.phase.correlations import correlations_of
 from meanfield.phase.edge import edge_in_window
 from meanfield.phase.tables import table_of
+from meanfield.strict_json import strict_json
 
 __all__ = ["PhaseDiagram", "phase_diagram"]
 
@@ -128,7 +128,7 @@ class PhaseDiagram:
         if path.suffix == ".npz":
             np.savez_compressed(path, **self._numbers())
         elif path.suffix == ".json":
-            path.write_text(json.dumps(self.to_dict()), encoding="utf-8")
+            path.write_text(strict_json(self.to_dict(), indent=None), encoding="utf-8")
         elif path.suffix == ".csv":
             columns = list(np.meshgrid(self.weight_var, self.bias_var))
             columns += [getattr(self, f.name) for f in fields(self)[4:]]
