@@ -1,10 +1,10 @@
 """`Activation`: any function of one number, with its kinks, ready to be averaged over Gaussians."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache, partial, wraps
 from math import ceil, log2, sqrt
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,9 +17,10 @@ from meanfield.overflow import continued
 from meanfield.precision import is_traced
 from meanfield.samples import Samples, sample
 
-__all__ = ["LEAST_REACH", "Activation", "as_activation"]
+__all__ = ["LEAST_REACH", "Activation", "as_activation", "remembered"]
 
 Array = NDArray[np.float64]
+T = TypeVar("T")
 
 _SIGMAS = 13.0  # beyond: 1e-37 of the weight, so that even x^12 has nothing left
 LEAST_REACH = 16.0
@@ -99,6 +100,7 @@ class Activation:
         self._given_kinks = None if kinks is None else _checked_kinks(kinks)
         self._arguments = phi, self._given_kinks, self.name, parameters
         self._columns: dict[float, Columns] = {}
+        self._memory: dict[Any, Any] = {}
         self._frozen = True
         _ = self.box  # opened now, so that what is no activation is refused now
 
@@ -270,6 +272,22 @@ def _sizes(value: Array) -> Array:
     return size
 
 
+def remembered(function: Callable[..., T]) -> Callable[..., T]:
+    """Make a function of an activation remember, on the activation, what it found.
+
+    A cache of its own would keep alive activations that nobody uses, with all their samples.
+    """
+
+    @wraps(function)
+    def remembering(activation: Activation, *arguments: Hashable, **options: Hashable) -> T:
+        key = function, arguments, *options.items()
+        if key not in activation._memory:
+            activation._memory[key] = function(activation, *arguments, **options)
+        return activation._memory[key]
+
+    return remembering
+
+
 def _checked_kinks(kinks: ArrayLike) -> Array:
     try:
         array = np.unique(np.asarray(kinks, np.float64).ravel())
@@ -284,7 +302,7 @@ def _make(phi: Any, kinks: Array | None, name: str, parameters: dict[str, Any]) 
     return Activation(phi, kinks, name, **parameters)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _named(name: str) -> Activation:
     return Activation(name)
 

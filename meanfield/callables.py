@@ -153,9 +153,9 @@ class _JaxBox:
             return jax.jit(jax.vmap(self._function.value)).lower(shape).compile()
 
     def values(self, x: Array) -> Array:
-        blocks = _padded(x, _MANY * BLOCK).reshape(-1, _MANY, BLOCK)
+        blocks, compiled = _padded(x, _MANY * BLOCK).reshape(-1, _MANY, BLOCK), self._values
         with concrete():
-            return np.concatenate([np.ravel(self._values(b)) for b in blocks])[: len(x)]
+            return np.concatenate([np.ravel(compiled(b)) for b in blocks])[: len(x)]
 
     def __call__(self, x: Array) -> Sampled:
         blocks = _padded(x, BLOCK).reshape(-1, BLOCK)

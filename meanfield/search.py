@@ -8,13 +8,12 @@ iterating the variance map there takes 10^5 layers to converge, solving the two 
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from meanfield.activation import Activation, as_activation
+from meanfield.activation import Activation, as_activation, remembered
 from meanfield.criticality import checked_variances, fixed_point
 from meanfield.edge import Edge, edge_at, edge_where_known, reshaped
 from meanfield.errors import MeanFieldError, NoCriticalPointError, UnresolvedError
@@ -30,7 +29,7 @@ _PER_DECADE = 20
 _FLAT = 1e-12  # a slope below is rounding
 
 
-@lru_cache(maxsize=8)
+@remembered
 def _table(activation: Activation) -> Edge:
     """The edge along a grid of `q`, as far up as the activation can be computed."""
     trouble = None

@@ -1,12 +1,11 @@
 """One side of a Gaussian pair: an activation in units of the standard deviation of its input."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.activation import LEAST_REACH, Activation
+from meanfield.activation import LEAST_REACH, Activation, remembered
 from meanfield.errors import UnresolvedError
 from meanfield.legendre import coefficients, series, slope_series
 from meanfield.panels import Panels, resolve
@@ -121,7 +120,7 @@ def _octave(x: float) -> float:
     return max(LEAST_REACH, 2.0 ** float(np.ceil(np.log2(x))))
 
 
-@lru_cache(maxsize=64)
+@remembered
 def _pieces(activation: Activation, reach: float) -> Panels:
     """The widest panels on `[-reach, reach]` on which the activation is resolved."""
     samples = activation.columns(reach).samples

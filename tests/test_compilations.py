@@ -71,3 +71,19 @@ def test_a_reused_activation_compiles_nothing_at_another_variance(used, compilat
 def test_an_activation_that_is_not_jax_compiles_nothing(used, compilations) -> None:
     mf.critical(mf.Activation(lambda x: np.maximum(x - 0.25, 0.0)))
     assert compilations == []
+
+
+def test_maps_and_diagrams_compile_their_activation_only(compilations) -> None:
+    grid = np.linspace(0.6, 3.0, 8), np.linspace(0.01, 0.3, 5)
+
+    def all_of_it(phi) -> None:
+        network = mf.Network(phi, weight_var=2.0, bias_var=0.05)
+        mf.variance_map(network).iterate(1.0, depth=40)
+        mf.correlation_map(network, q=0.8).iterate([0.3, -0.2], depth=30)
+        mf.fixed_points(network)
+        mf.phase_diagram(network.activation, *grid)
+
+    all_of_it(lambda x: jnp.tanh(1.3 * x))
+    compilations.clear()
+    all_of_it(lambda x: jnp.clip(x, -1.2, 0.9))
+    assert sorted(compilations) == ["jit(probe)", "jit(value)"]

@@ -6,13 +6,12 @@ A table has polynomials, not values: their roots and extrema are *all* the roots
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.activation import LEAST_REACH, Activation
+from meanfield.activation import LEAST_REACH, Activation, remembered
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.maps.powers import FARTHEST, NEAREST, Powers, far_out, near_zero
@@ -52,8 +51,8 @@ class SecondMoment(NamedTuple):
     second_error: Array
 
 
-near_zero_of = lru_cache(maxsize=16)(near_zero)
-_far_out_of = lru_cache(maxsize=16)(far_out)
+near_zero_of = remembered(near_zero)
+_far_out_of = remembered(far_out)
 
 
 @np.errstate(all="ignore")
@@ -132,7 +131,7 @@ class Table:
             return float(np.exp2(self.edges[0])), float(np.exp2(self.edges[-1]))
 
 
-@lru_cache(maxsize=16)
+@remembered
 def table_of(activation: Activation, top: int = USUAL_TOP, patient: bool = False) -> Table:
     """The table up to `q = 2^top`, or as far as the activation can be computed.
 

@@ -9,12 +9,11 @@ told by the preimages of those points, which cut the line into pieces that map i
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from functools import lru_cache
 from math import inf, sqrt
 
 import numpy as np
 
-from meanfield.activation import Activation
+from meanfield.activation import Activation, remembered
 from meanfield.errors import UnresolvedError
 from meanfield.maps.moment import OVERFLOW, Table, second_moment, table_of
 from meanfield.maps.roots import Crossing, crossings, difference
@@ -85,7 +84,7 @@ class Settling:
     end: str
 
 
-@lru_cache(maxsize=16)
+@remembered
 @np.errstate(all="ignore")
 def growth(activation: Activation) -> tuple[float, float]:
     """The limit of `E[phi^2] / q` at infinity and a bound of its error."""

@@ -17,7 +17,7 @@ Covariances at a few variances to the octave fill the table where a diagram asks
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from meanfield.activation import Activation
+from meanfield.activation import Activation, remembered
 from meanfield.bivariate import Covariance
 from meanfield.errors import MeanFieldError
 from meanfield.phase.points import in_blocks
@@ -239,7 +239,7 @@ def _secants(covariance: Covariance, g: Array) -> tuple[Array, Array, Array]:
     return h, (values.slope / q - h) / g, values.error / (q * g)
 
 
-@lru_cache(maxsize=16)
+@remembered
 def correlations_of(activation: Activation, table: Table) -> Correlations:
     """The table of an activation; it remembers what was filled."""
     return Correlations(activation, table)

@@ -9,7 +9,6 @@ with polynomials of degree seven in `q` itself: no logarithm and few operations 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from math import log2
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from meanfield.activation import LEAST_REACH, Activation
+from meanfield.activation import LEAST_REACH, Activation, remembered
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.precision import EPS
@@ -120,7 +119,7 @@ def _joined(parts: list[_Cells]) -> _Cells:
     return cells[np.argsort(cells.left)]
 
 
-@lru_cache(maxsize=16)
+@remembered
 def table_of(activation: Activation) -> Table:
     """The table of an activation, from 2^-30 to 2^33 or as far as it can be computed.
 
