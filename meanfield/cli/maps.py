@@ -39,7 +39,7 @@ def add_to(commands: Any) -> None:
         help="bias variance (default: 0, or without --weight-var that of the critical point)",
     )
     parser.add_argument(
-        "--q0", type=float, metavar="Q", help="draw the way of the variance from this one"
+        "--q0", type=float, metavar="Q", help="draw the trajectory of this variance, a cobweb"
     )
     parser.add_argument("--log", action="store_true", help="logarithmic axes of the variance map")
     add_output(parser)
