@@ -320,6 +320,11 @@ def open_box(phi: Callable) -> TracedFunction | Box:
         NotElementwiseError: it is no activation.
         TypeError: it could be called in none of the ways tried; says what each one answered.
     """
+    if isinstance(phi, type):
+        raise TypeError(
+            f"phi: must be a function, got the class {phi.__name__}; make an instance of it, "
+            f"{phi.__name__}(...)"
+        )
     torch = sys.modules.get("torch")
     answers: list[str] = []
     if torch is None or not isinstance(phi, torch.nn.Module):
@@ -333,8 +338,9 @@ def open_box(phi: Callable) -> TracedFunction | Box:
             if function.is_traced:
                 return function
             return _JaxBox(function)
-    ways = {"NumPy": _numpy, **({"torch": _torch} if torch else {}), "a Python float": _scalar}
-    for name, way in ways.items():
+    for name, way in {"NumPy": _numpy, "torch": _torch, "a Python float": _scalar}.items():
+        if way is _torch and "torch" not in sys.modules:  # now: `phi` may have imported it
+            continue
         try:
             return way(phi)
         except NotElementwiseError:

@@ -33,13 +33,13 @@ class Verdict(Enum):
     """What depth does to a network, in a sentence that names the next step."""
 
     ORDERED = (
-        "ordered: two inputs become one, by 1/e in depth_scale_c layers, and gradients vanish; "
+        "ordered: two inputs become one, to 1/e in depth_scale_c layers, and gradients vanish; "
         "raise weight_var towards the edge of chaos, which critical(phi, bias_var=...) gives"
     )
     CHAOTIC = (
-        "chaotic: inputs that are almost the same part, by 1/e in depth_scale_c layers, and "
-        "gradients explode; lower weight_var towards the edge of chaos, which critical(phi, "
-        "bias_var=...) gives"
+        "chaotic: inputs that are almost the same grow apart until their correlation is c*, "
+        "settled to 1/e in depth_scale_c layers, and gradients explode; lower weight_var towards "
+        "the edge of chaos, which critical(phi, bias_var=...) gives where there is one"
     )
     CRITICAL = (
         "critical: on the edge of chaos, where gradients keep their mean square at any depth; "

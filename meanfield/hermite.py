@@ -53,7 +53,8 @@ class HermiteCoefficients:
         return np.array(self.coefficients, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
-        shown = np.array2string(self.coefficients, precision=6, threshold=8, edgeitems=4)
+        certain = np.where(np.abs(self.coefficients) > self.error, self.coefficients, 0.0)
+        shown = np.array2string(certain, precision=6, threshold=8, edgeitems=4)
         return f"HermiteCoefficients({self.activation.name}, q={self.q:.6g}, {shown})"
 
 

@@ -30,6 +30,7 @@ def initializer(point: FixedPoint, input_second_moment: float | None = None) -> 
         weights are drawn as one matrix from the flattened fan-in to the last axis.
 
     Raises:
+        TypeError: `point` is no `FixedPoint`.
         ValueError: `input_second_moment` is not positive, or `point.q = 0`, whose data has no size.
 
     Example:
@@ -40,7 +41,7 @@ def initializer(point: FixedPoint, input_second_moment: float | None = None) -> 
     """
     import jax
 
-    weight_var = _scalar(point.weight_var)
+    weight_var = _scalar(_checked(point).weight_var)
     if input_second_moment is not None:
         if not 0 < input_second_moment < inf:
             raise ValueError(
@@ -88,7 +89,16 @@ def bias_initializer(point: FixedPoint) -> Initializer:
     """
     import jax
 
-    return jax.nn.initializers.normal(sqrt(_scalar(point.bias_var)))
+    return jax.nn.initializers.normal(sqrt(_scalar(_checked(point).bias_var)))
+
+
+def _checked(point: FixedPoint) -> FixedPoint:
+    if not isinstance(point, FixedPoint):
+        raise TypeError(
+            "point: must be a FixedPoint, as from critical(phi) or fixed_points(network)[0], got "
+            f"{point!r}"
+        )
+    return point
 
 
 def _scalar(value) -> float:

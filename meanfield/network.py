@@ -40,10 +40,13 @@ def _check_variance(name: str, value: Any, positive: bool) -> None:
     """Raise unless the value is a variance, or an array of them; a tracer has no value yet."""
     if is_traced(value):
         return
-    array = value if isinstance(value, float) else np.asarray(value, np.float64)
+    least = "> 0" if positive else ">= 0"
+    try:
+        array = value if isinstance(value, float) else np.asarray(value, np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: must be a finite variance {least}, got {value!r}") from error
     good = (array < np.inf) & ((array > 0) if positive else (array >= 0))
     if not np.all(good):
-        least = "> 0" if positive else ">= 0"
         raise ValueError(f"{name}: must be a finite variance {least}, got {value!r}")
 
 

@@ -84,6 +84,16 @@ def test_no_activation_of_torch(module: str, message: str) -> None:
         mf.Activation(eval(f"torch.nn.{module}", {"torch": torch}))
 
 
+def test_a_class_is_no_activation() -> None:
+    class Ramp:
+        def __call__(self, x):
+            return x
+
+    with pytest.raises(TypeError, match="got the class Ramp; make an instance of it, Ramp"):
+        mf.critical(Ramp)
+    assert mf.critical(Ramp()).weight_var == pytest.approx(1.0, rel=1e-12)
+
+
 @pytest.mark.torch
 def test_layer_norm_of_torch() -> None:
     torch = pytest.importorskip("torch")

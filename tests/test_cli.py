@@ -21,6 +21,13 @@ import jax.numpy as jnp
 def swoosh(x, shift=1.0):
     return jnp.logaddexp(0.0, x - shift) - 0.08 * x
 
+class Ramp:
+    def __init__(self, slope=1.0):
+        self.slope = slope
+
+    def __call__(self, x):
+        return self.slope * x
+
 class Family:
     @staticmethod
     def relu(x):
@@ -214,12 +221,28 @@ def test_a_users_function(user_module: str, capsys: pytest.CaptureFixture[str]) 
     assert "mf.critical(mf.Activation(swoosh, shift=2.0), q=5.0)" in out
 
 
+def test_a_class_takes_the_parameters(user_module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["critical", f"{user_module}:Ramp", "--slope", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "weight_var           0.25" in out
+    assert "mf.critical(Ramp(slope=2.0), q=1.0)" in out
+
+
 @pytest.mark.torch
 def test_a_torch_function(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     assert main(["critical", "torch.nn.functional:mish", "--json"]) == 0
     of_torch = strict_json(capsys.readouterr().out)["weight_var"]
     assert of_torch == pytest.approx(float(mf.critical("mish").weight_var), rel=1e-5)
+
+
+@pytest.mark.torch
+def test_torch_may_be_imported_when_called() -> None:
+    pytest.importorskip("torch")
+    code = "import sys, meanfield as mf\ndef phi(x):\n    import torch\n    return torch.tanh(x)\n"
+    code += "assert 'torch' not in sys.modules\nprint(float(mf.critical(phi).weight_var))"
+    result = python("-c", code)
+    assert float(result.stdout) == pytest.approx(float(mf.critical("tanh").weight_var), rel=1e-9)
 
 
 # -- meanfield activations ------------------------------------------------------------------------

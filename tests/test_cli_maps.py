@@ -30,6 +30,16 @@ def test_pictures(arguments: str, tmp_path: Path, capsys: pytest.CaptureFixture[
         assert f"wrote {file}\n" in out
 
 
+def test_what_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken.csv").mkdir()
+    assert main(["maps", "tanh", "-o", str(tmp_path / "taken.csv")]) == 1
+    assert (
+        capsys.readouterr().err == f"meanfield: error: {tmp_path / 'taken.csv'}: Is a directory\n"
+    )
+
+
 # -- meanfield maps -------------------------------------------------------------------------------
 
 

@@ -123,6 +123,17 @@ def test_points_that_cannot_initialise() -> None:
         mf.initializer(limit, input_second_moment=1.0)
 
 
+@pytest.mark.parametrize("make", [mf.initializer, mf.bias_initializer])
+def test_only_points_have_initializers(make) -> None:
+    with pytest.raises(TypeError, match=r"point: must be a FixedPoint.* got Network\(tanh"):
+        make(mf.Network("tanh", weight_var=2.0))
+
+
+def test_variances_are_numbers() -> None:
+    with pytest.raises(TypeError, match="bias_var: must be a finite variance >= 0, got 'a'"):
+        mf.Network("tanh", 1.0, "a")
+
+
 @pytest.mark.parametrize(
     ("name", "weights"),
     [

@@ -195,6 +195,13 @@ def test_a_part_of_the_correlations(ax: Any) -> None:
     np.testing.assert_array_equal(labelled(ax)["$C(c)$"].get_xdata(), c)
 
 
+def test_maps_that_share_axes_differ_in_colour(ax: Any) -> None:
+    for network in (TANH, BISTABLE):
+        mf.variance_map(network).plot(ax)
+    curves = [line for line in ax.lines if line.get_label() == "$V(q)$"]
+    assert len({line.get_color() for line in curves}) == 2
+
+
 # -- trajectories ---------------------------------------------------------------------------------
 
 

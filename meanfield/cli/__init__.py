@@ -48,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except (ValueError, TypeError, OSError) as error:
-        print(f"meanfield: error: {' '.join(str(error).split())}", file=sys.stderr)
+        text = str(error)
+        if isinstance(error, OSError) and error.filename:
+            text = f"{error.filename}: {error.strerror}"
+        print(f"meanfield: error: {' '.join(text.split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -84,9 +84,17 @@ def load(spec: str, parameters: dict[str, Any]) -> "Activation":
     """The activation of a catalogue name or of `package.module:attribute.attribute`."""
     from meanfield.activation import Activation, as_activation
 
-    module, colon, path = spec.partition(":")
-    if not colon:
+    if ":" not in spec:
         return Activation(spec, **parameters) if parameters else as_activation(spec)
+    phi = imported(spec)
+    if isinstance(phi, type):  # torch.nn:ELU: the parameters are those of the class
+        return Activation(phi(**parameters))
+    return Activation(phi, **parameters)
+
+
+def imported(spec: str) -> Any:
+    """What `package.module:attribute.attribute` names."""
+    module, _, path = spec.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` does
     try:
@@ -94,5 +102,8 @@ def load(spec: str, parameters: dict[str, Any]) -> "Activation":
         for name in path.split("."):
             phi = getattr(phi, name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"cannot load {spec!r}: {error}") from error
-    return Activation(phi, **parameters)
+        raise ValueError(
+            f"activation: cannot load {spec!r}: {error}; it must be package.module:function, "
+            "importable from here"
+        ) from error
+    return phi

@@ -3,7 +3,14 @@
 import argparse
 from typing import Any
 
-from meanfield.cli.arguments import add_activation, add_command, add_json, add_weights, load
+from meanfield.cli.arguments import (
+    add_activation,
+    add_command,
+    add_json,
+    add_weights,
+    imported,
+    load,
+)
 from meanfield.cli.output import print_json
 
 
@@ -59,8 +66,10 @@ def _usage(args: argparse.Namespace, arguments: str) -> str:
     if colon:
         phi = path
         imports.append(f"from {module} import {path.partition('.')[0]}")
-    if args.parameters:
-        given = ", ".join(f"{name}={value!r}" for name, value in args.parameters.items())
+    given = ", ".join(f"{name}={value!r}" for name, value in args.parameters.items())
+    if colon and isinstance(imported(args.activation), type):
+        phi = f"{phi}({given})"
+    elif given:
         phi = f"mf.Activation({phi}, {given})"
     weights = {
         "gaussian": "W ~ N(0, weight_var / fan_in), that is std = sqrt(weight_var / fan_in)",

@@ -39,7 +39,7 @@ def add_to(commands: Any) -> None:
         help="bias variance (default: 0, or without --weight-var that of the critical point)",
     )
     parser.add_argument(
-        "--q0", type=float, metavar="Q", help="draw the way of the variance from this one"
+        "--q0", type=float, metavar="Q", help="draw the trajectory of this variance, a cobweb"
     )
     parser.add_argument("--log", action="store_true", help="logarithmic axes of the variance map")
     add_output(parser)
@@ -60,6 +60,9 @@ def run(args: argparse.Namespace) -> None:
         print(points)
         for C in maps:
             print(f"correlations at q = {C.q:.6g}: {C.decay}")
+            if C.decay.kind == "exponential":
+                depth = 6 * C.decay.depth_scale
+                print(f"trainable depth there: about {depth:.3g} layers (6 depth_scale_c)")
     for path in args.output:
         _write(path, points, maps, args.q0, "log" if args.log else "linear")
         if not args.json:

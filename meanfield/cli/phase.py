@@ -52,6 +52,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--colour",
+        "--color",
         default="depth_scale_c",
         help="what is in colour: phase, depth_scale_c, depth_scale_q, chi1, correlation, q or "
         "variance_slope (default: %(default)s)",

@@ -21,7 +21,7 @@ from meanfield.errors import MeanFieldError
 from meanfield.maps.decay import Decay, decay_of
 from meanfield.maps.settle import settled_variance
 from meanfield.maps.variance import network_of
-from meanfield.network import FixedPoint, Network, short
+from meanfield.network import FixedPoint, Network, digits, short
 from meanfield.precision import EPS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 _LEAST_GAP = 1e-60  # 1 - c* below this is 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CorrelationFixedPoint:
     """The correlation to which depth takes two inputs; converts with `float()`.
 
@@ -56,6 +56,14 @@ class CorrelationFixedPoint:
 
     def __float__(self) -> float:
         return self.correlation
+
+    def __repr__(self) -> str:
+        correlation = digits(self.correlation, self.error)
+        slope = digits(self.slope, self.slope_error)
+        return (
+            f"CorrelationFixedPoint(correlation={correlation}, slope={slope}, "
+            f"depth_scale={self.depth_scale:.6g})"
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -175,7 +183,10 @@ class CorrelationMap:
         return correlation_map(self, ax=ax, **options)
 
     def __repr__(self) -> str:
-        return f"CorrelationMap({self.network!r}, q={_shown(self.q)})"
+        return (
+            f"CorrelationMap of {self.network!r} at q = {_shown(self.q)}: call it with c, or "
+            "iterate(c0, depth)"
+        )
 
     # -- the pieces of the formulas, on arrays of g = 1 - c ----------------------------------------
 

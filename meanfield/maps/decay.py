@@ -43,7 +43,8 @@ class Decay:
 
     def __str__(self) -> str:
         if self.kind == "exponential":
-            return f"c_l - {self.limit:.6g} falls like exp(-l / {self.depth_scale:.6g})"
+            limit = f"|c_l - c*| with c* = {self.limit:.6g}"
+            return f"{limit} falls like exp(-l / {self.depth_scale:.6g})"
         if self.kind == "none":
             return "correlations do not change with depth"
         return f"1 - c_l falls like {self.coefficient:.6g} / l" + "^2" * (self.power == 2)

@@ -75,10 +75,12 @@ class CorrelationTrajectory:
         return np.array(self.correlation, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
-        ends = ", ".join(f"{np.ravel(self.correlation[layer])[0]:.6g}" for layer in (0, -1))
-        return (
-            f"CorrelationTrajectory({self.network!r}, {len(self) - 1} layers, from and to {ends})"
-        )
+        first, last = self.correlation[0], self.correlation[-1]
+        if self.correlation.ndim == 1:
+            ends = f"c = {first:.6g} to {last:.6g}"
+        else:
+            ends = f"{first.size} correlations at a time"
+        return f"CorrelationTrajectory of {self.network!r}: {len(self) - 1} layers, {ends}"
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw it with `meanfield.plot.correlation_trajectory`; returns the Axes."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from meanfield.plot.style import BLUE, GREY, axes, legend, merged
+from meanfield.plot.style import GREY, axes, legend, merged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def correlation_map(
     c = np.cos(np.linspace(np.pi, 0.0, 257)) if correlation is None else np.asarray(correlation)
     with axes(ax, f"correlation map of {C.network.activation.name}") as ax:
         ax.plot(c, c, color=GREY, linewidth=1, zorder=1.5, label="$c$ unchanged")
-        (curve,) = ax.plot(c, C(c), **merged(line, color=BLUE, label="$C(c)$", zorder=2))
+        (curve,) = ax.plot(c, C(c), **merged(line, label="$C(c)$", zorder=2))
         if not isinstance(C.q, tuple):
             _tangent(ax, float(C(1.0)), float(C.slope(1.0)), curve.get_color())
             star = float(C.fixed_point())

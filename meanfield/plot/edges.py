@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meanfield.plot.phase import UNITS, check_units, name_axes
-from meanfield.plot.style import CYCLE, axes, merged
+from meanfield.plot.style import CYCLE, axes, merged, outlined
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def _write(ax: "Axes", texts: list[tuple], right: float, top: float) -> None:
         if not np.any(np.all(np.abs(taken - place) < [0.08, 0.05], axis=1)):
             taken = np.vstack([taken, place])
             ax.annotate(text, (x, y), xytext=(4, 4), textcoords="offset points",
-                        fontsize="x-small", color=color)  # fmt: skip
+                        fontsize="x-small", color=color, path_effects=outlined(2))  # fmt: skip
 
 
 def _by_name(lines: Any) -> "dict[str, CriticalLine]":

@@ -92,10 +92,14 @@ def phase_diagram(
             centres = transform(diagram.weight_var), transform(diagram.bias_var)
             _contour(ax, *centres, diagram.depth_scale_c, np.sort(1 / depths))
         _edge(ax, transform, diagram, line)
-        covered = legend(ax, "upper left") * len(y) // 9  # rows
+        side = _clear_side(
+            x, y, transform(diagram.edge.weight_var), transform(diagram.edge.bias_var)
+        )
+        covered = legend(ax, f"upper {side}") * len(y) // 9  # rows
+        half = slice(len(x) // 2) if side == "left" else slice(len(x) // 2, None)
         for member in (Phase.ORDERED, Phase.CHAOTIC):
             region = diagram.phase == member
-            region[len(region) - covered :, : len(x) // 2] = False
+            region[len(region) - covered :, half] = False
             _name(ax, x, y, region, str(member))
         ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
         ax.locator_params(axis="x", nbins=5)
@@ -210,6 +214,13 @@ def _edge(ax: "Axes", transform: Any, diagram: "PhaseDiagram", line: dict[str, A
             ax.plot(np.where(where, x, np.nan), np.where(where, y, np.nan),
                     **merged(line, color="black", linestyle=dashes, label=label,
                              marker="o" if is_point else "", path_effects=rim))  # fmt: skip
+
+
+def _clear_side(x: Array, y: Array, edge_x: Array, edge_y: Array) -> str:
+    """On which side the upper half has less of the edge of chaos, for the legend."""
+    upper = (edge_y > (y[0] + y[-1]) / 2) & (edge_y <= y[-1]) & (edge_x <= x[-1])
+    on_the_left = upper & (edge_x < (x[0] + x[-1]) / 2)
+    return "right" if 2 * np.sum(on_the_left) > np.sum(upper) else "left"
 
 
 def _name(ax: "Axes", x: Array, y: Array, where: NDArray[np.bool_], name: str) -> None:

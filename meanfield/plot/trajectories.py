@@ -90,4 +90,6 @@ def _draw(
     first = int(xscale == "log")
     ax.plot(layers[first:], np.where(shown, columns, np.nan)[first:], **merged(line))
     ax.set(xlabel="depth (layers)", xscale=xscale, yscale=yscale)
+    if xscale == "linear":
+        ax.locator_params(axis="x", integer=True)
     legend(ax)

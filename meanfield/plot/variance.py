@@ -74,7 +74,7 @@ def variance_map(
             if start < high and end > low:
                 ax.axvspan(max(start, low), min(end, high), facecolor="none", edgecolor="0.75",
                            hatch="...", linewidth=0, zorder=0.5, label="explodes")  # fmt: skip
-        ax.plot(q, V(q), **merged(line, color=BLUE, label="$V(q)$", zorder=2))
+        ax.plot(q, V(q), **merged(line, label="$V(q)$", zorder=2))
         if q0 is not None:
             cobweb(ax, np.asarray(V.iterate(q0, depth), np.float64), high)
         _mark(ax, points, low, high, scale)
