@@ -74,7 +74,7 @@ class CorrelationMap:
 
     def __call__(self, c: ArrayLike) -> Any:
         """`C(c)` for correlations in [-1, 1]; absolute error about 1e-15."""
-        return _applied(lambda g: 1 - self._complement(g).value, 1 - _correlations("c", c))
+        return _applied(lambda *gaps: 1 - self._complement(*gaps).value, *_both_gaps(c))
 
     def complement(self, g: ArrayLike) -> Any:
         """`1 - C(1 - g)` for `g` in [0, 2]; of equal variances to full relative precision."""
@@ -82,7 +82,7 @@ class CorrelationMap:
 
     def slope(self, c: ArrayLike) -> Any:
         """`C'(c)`, from `E[phi'(u) phi'(v)]`; `chi1` at 1, and infinite there if `phi` jumps."""
-        return _applied(lambda g: self._slope(g)[0], 1 - _correlations("c", c))
+        return _applied(lambda *gaps: self._slope(*gaps)[0], *_both_gaps(c))
 
     def curvature(self, c: ArrayLike) -> Any:
         """`C''(c)`, from `E[phi''(u) phi''(v)]`; at 1 infinite if `phi'` jumps.
@@ -95,11 +95,11 @@ class CorrelationMap:
                 f"C.curvature: {self.network.activation.name} jumps or its slope is unbounded, so "
                 "C'' is not had from its derivatives; take differences of C.slope"
             )
-        return _applied(self._curvature, 1 - _correlations("c", c))
+        return _applied(self._curvature, *_both_gaps(c))
 
     def error(self, c: ArrayLike) -> Any:
         """A bound of the absolute error of `C(c)`."""
-        return _applied(lambda g: self._complement(g).error, 1 - _correlations("c", c))
+        return _applied(lambda *gaps: self._complement(*gaps).error, *_both_gaps(c))
 
     def iterate(self, c0: ArrayLike, depth: int) -> "CorrelationTrajectory":
         """Correlations through `depth` layers, and the variances that go with them.
@@ -175,7 +175,7 @@ class CorrelationMap:
     def __repr__(self) -> str:
         return f"CorrelationMap({self.network!r}, q={_shown(self.q)})"
 
-    # -- the pieces of the formulas, on arrays of g = 1 - c ----------------------------------------
+    # -- the pieces of the formulas, on arrays of g = 1 - c and, if it is had, h = 1 + c -----------
 
     @cached_property
     def _covariance(self) -> Covariance:
@@ -202,12 +202,12 @@ class CorrelationMap:
             )
         return float(np.sqrt(np.prod(after))), float(np.sum(0.5 * errors / after)) + 4 * EPS
 
-    def _complement(self, g: Array) -> Values:
+    def _complement(self, g: Array, h: Array | None = None) -> Values:
         """`1 - C`: with `A` the mean of `V(q1)` and `V(q2)`, `sqrt(V1 V2) - A + weight_var D`."""
         size, relative = self._size
         moments, errors = self._covariance.moments
         apart = float(np.sqrt(moments[0] + self._ratio) - np.sqrt(moments[1] + self._ratio)) ** 2
-        d = self._covariance.difference(g)
+        d = self._covariance.difference(g, h)
         value = (d.value - 0.5 * apart) / size
         error = d.error / size + np.abs(value) * relative
         if apart:
@@ -218,25 +218,27 @@ class CorrelationMap:
     def _ratio(self) -> float:
         return self.network.bias_var / self.network.weight_var
 
-    def _slope(self, g: Array) -> tuple[Array, Array]:
+    def _slope(self, g: Array, h: Array | None = None) -> tuple[Array, Array]:
         """`C'` at `c = 1 - g`, with its error."""
         size, relative = self._size
         if self._is_rough:
-            _, slope, error = self._complement(g)
+            _, slope, error = self._complement(g, h)
             # differentiated from 20 Chebyshev nodes on an octave, and from powers of sqrt(g)
             with np.errstate(divide="ignore", invalid="ignore"):
-                slope_error = error * (20**2 * 2 / np.log(2.0) + 1 / np.minimum(g, 2 - g))
+                slope_error = error * (
+                    20**2 * 2 / np.log(2.0) + 1 / np.minimum(g, 2 - g if h is None else h)
+                )
             return slope, np.where(np.isinf(slope), 0.0, slope_error)
         slopes = self._of_slopes
         scale = float(np.sqrt(np.prod(slopes.q))) / size
-        d = slopes.difference(g)
+        d = slopes.difference(g, h)
         moment, moment_error = slopes.second_moment, slopes.second_moment_error
         value = scale * (moment - d.value)
         return value, scale * (d.error + moment_error) + np.abs(value) * relative
 
-    def _curvature(self, g: Array) -> Array:
+    def _curvature(self, g: Array, h: Array | None = None) -> Array:
         size, _ = self._size
-        return float(np.prod(self._of_slopes.q)) / size * self._of_slopes.difference(g).slope
+        return float(np.prod(self._of_slopes.q)) / size * self._of_slopes.difference(g, h).slope
 
 
 def correlation_map(network: Network | FixedPoint, q: Any = None) -> CorrelationMap:
@@ -307,6 +309,12 @@ def _correlations(name: str, c: ArrayLike) -> Array:
     return np.clip(array, -1.0, 1.0)
 
 
+def _both_gaps(c: ArrayLike) -> tuple[Array, Array]:
+    """`1 - c` and `1 + c`: of each the other has lost the digits where it is small."""
+    c = _correlations("c", c)
+    return 1 - c, 1 + c
+
+
 def _gaps(g: ArrayLike) -> Array:
     array = np.asarray(g, np.float64)
     good = (array >= 0) & (array <= 2)
@@ -315,11 +323,11 @@ def _gaps(g: ArrayLike) -> Array:
     return array
 
 
-def _applied(function: Callable[[Array], Array], g: ArrayLike) -> Any:
-    """A function of arrays of shape (n,), at an array of any shape, or at one number."""
-    array = np.asarray(g, np.float64)
-    result = function(array.ravel()) if array.size else np.zeros(0)
-    return float(result[0]) if array.ndim == 0 else result.reshape(array.shape)
+def _applied(function: Callable[..., Array], *gaps: Array) -> Any:
+    """A function of arrays of shape (n,), at arrays of any shape, or at numbers."""
+    shape = np.shape(gaps[0])
+    result = function(*(np.ravel(part) for part in gaps)) if 0 not in shape else np.zeros(0)
+    return float(result[0]) if shape == () else result.reshape(shape)
 
 
 def _shown(q: Any) -> str:
