@@ -27,6 +27,7 @@ _NARROWEST = 2.0**-30
 _MANY_CROSSINGS = 256
 _MANY_ROWS = 1 << 16
 _SPARED = 1e-9  # crossings of kinks nearer to one another, relatively, are one
+_AT_ONCE = 1 << 15  # panels in x held in memory, of sides that have thousands of edges
 _BLOCK = 512  # panels per call of the compiled sum, so that it compiles once
 
 
@@ -102,9 +103,9 @@ def _edges(f: Side, g: Side) -> Array:
     top = 0.75 * max(f.reach, g.reach)  # y = sqrt(1/2) z, and no less for phi that grow
     cross = np.unique(0.5 * np.abs(f.kinks[:, None] - g.kinks))
     cross = cross[(cross > 0) & (cross < top)]
+    cross = cross[np.diff(cross, prepend=0.0) > _SPARED * cross]
     if len(cross) > _MANY_CROSSINGS:  # then bisection finds those that matter
         cross = cross[:0]
-    cross = cross[np.diff(cross, prepend=0.0) > _SPARED * cross]
     edges = [0.0]
     for end in [*cross, top]:
         while end - edges[-1] > 1.3 * (step := min(_WIDEST, edges[-1] or _WIDEST)):
@@ -128,6 +129,13 @@ def structure(f: Side, g: Side, y: Array, t: Array) -> tuple[Array, Array]:
 
     And beside it `E_x[f(x + y)^2 + g(x - y)^2]`, which tells its rounding.
     """
+    step = max(1, _AT_ONCE // (len(f.edges) + len(g.edges)))
+    parts = [_structure(f, g, y[i : i + step], t) for i in range(0, len(y), step)]
+    total, size = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return total, size
+
+
+def _structure(f: Side, g: Side, y: Array, t: Array) -> tuple[Array, Array]:
     low = np.maximum(-f.reach - y, y - g.reach)[:, None]
     high = np.minimum(f.reach - y, g.reach + y)[:, None]
     still = np.append(f.edges, g.edges)

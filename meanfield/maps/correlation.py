@@ -99,7 +99,7 @@ class CorrelationMap:
 
     def error(self, c: ArrayLike) -> Any:
         """A bound of the absolute error of `C(c)`."""
-        return _applied(lambda *gaps: self._complement(*gaps).error, *_both_gaps(c))
+        return _applied(lambda *gaps: self._complement(*gaps).error + EPS, *_both_gaps(c))
 
     def iterate(self, c0: ArrayLike, depth: int) -> "CorrelationTrajectory":
         """Correlations through `depth` layers, and the variances that go with them.
@@ -187,7 +187,8 @@ class CorrelationMap:
 
     @cached_property
     def _is_rough(self) -> bool:
-        return not np.isfinite(self._of_slopes.second_moment)
+        steep = self.network.activation.is_steep
+        return steep or not np.isfinite(self._of_slopes.second_moment)
 
     @cached_property
     def _size(self) -> tuple[float, float]:
@@ -200,7 +201,8 @@ class CorrelationMap:
                 f"correlation_map: {self.network!r} maps the variance q = {_shown(self.q)} to 0, "
                 "where correlations have no meaning; give it a bias_var, or another q"
             )
-        return float(np.sqrt(np.prod(after))), float(np.sum(0.5 * errors / after)) + 4 * EPS
+        size = float(np.prod(np.sqrt(after)))  # the product of 1e-200 and 1e-200 is no number
+        return size, float(np.sum(0.5 * errors / after)) + 4 * EPS
 
     def _complement(self, g: Array, h: Array | None = None) -> Values:
         """`1 - C`: with `A` the mean of `V(q1)` and `V(q2)`, `sqrt(V1 V2) - A + weight_var D`."""
@@ -220,21 +222,28 @@ class CorrelationMap:
 
     def _slope(self, g: Array, h: Array | None = None) -> tuple[Array, Array]:
         """`C'` at `c = 1 - g`, with its error."""
-        size, relative = self._size
         if self._is_rough:
-            _, slope, error = self._complement(g, h)
-            # differentiated from 20 Chebyshev nodes on an octave, and from powers of sqrt(g)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                slope_error = error * (
-                    20**2 * 2 / np.log(2.0) + 1 / np.minimum(g, 2 - g if h is None else h)
-                )
-            return slope, np.where(np.isinf(slope), 0.0, slope_error)
-        slopes = self._of_slopes
+            return self._rough_slope(g, 2 - g if h is None else h)
+        d = self._of_slopes.difference(g, h)
+        return self._from_slopes(d.value, d.error)
+
+    def _from_slopes(self, d: Array, error: Array) -> tuple[Array, Array]:
+        """`C'` where `phi'` has the difference `d`: at 1 it has none."""
+        (size, relative), slopes = self._size, self._of_slopes
         scale = float(np.sqrt(np.prod(slopes.q))) / size
-        d = slopes.difference(g, h)
-        moment, moment_error = slopes.second_moment, slopes.second_moment_error
-        value = scale * (moment - d.value)
-        return value, scale * (d.error + moment_error) + np.abs(value) * relative
+        value = scale * (slopes.second_moment - d)
+        return value, scale * (error + slopes.second_moment_error) + np.abs(value) * relative
+
+    def _rough_slope(self, g: Array, h: Array) -> tuple[Array, Array]:
+        """That of a `phi` whose slope is unbounded, so that only `C` itself can be had."""
+        _, slope, error = self._complement(g, h)
+        # differentiated from 20 Chebyshev nodes on an octave, and from powers of sqrt(g)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = error * (20**2 * 2 / np.log(2.0) + 1 / np.minimum(g, h))
+        same = (g == 0) & np.isfinite(slope) & (not isinstance(self.q, tuple))
+        if np.any(same):
+            slope[same], error[same] = self._from_slopes(*np.zeros((2, np.sum(same))))
+        return slope, np.where(np.isinf(slope), 0.0, error)
 
     def _curvature(self, g: Array, h: Array | None = None) -> Array:
         size, _ = self._size
