@@ -232,6 +232,11 @@ class Activation:
                     return not any(seen.broken)
         return False
 
+    @property
+    def is_steep(self) -> bool:
+        """Whether `phi'` is unbounded at a kink, as that of `|x|^0.6`."""
+        return self._usual().steepness > 0
+
     @cached_property
     def is_homogeneous(self) -> bool:
         """Whether `phi(a x) = a phi(x)` for `a > 0`: the scale-invariant class."""

@@ -230,14 +230,19 @@ class Covariance:
         """A bound of its absolute error."""
         return float(np.mean(self.moments[1]))
 
-    def difference(self, g: Array) -> Values:
-        """`(E[phi(u)^2] + E[phi(v)^2]) / 2 - E[phi(u) phi(v)]` at `c = 1 - g`, `g` in [0, 2]."""
+    def difference(self, g: Array, h: Array | None = None) -> Values:
+        """`(E[phi(u)^2] + E[phi(v)^2]) / 2 - E[phi(u) phi(v)]` at `c = 1 - g`, `g` in [0, 2].
+
+        Near `c = -1` it is `h = 1 + c` that counts, of which `2 - g` has lost digits: if `phi`
+        jumps they matter, as the root of `h`.
+        """
+        h = 2 - g if h is None else h
         result = Values(*np.empty((3, len(g))))
-        for which, sign, h, half in (
-            (g <= 1, 1.0, g, "_alike"), (g > 1, -1.0, 2 - g, "_opposite"),
+        for which, sign, gap, half in (
+            (g <= 1, 1.0, g, "_alike"), (g > 1, -1.0, h, "_opposite"),
         ):  # fmt: skip
             if np.any(which):
-                value, slope, error = getattr(self, half)(h[which])
+                value, slope, error = getattr(self, half)(gap[which])
                 result.value[which], result.error[which] = value, error
                 result.slope[which] = sign * slope
         return result

@@ -145,7 +145,7 @@ def _why_not(activation: Activation, q: Array, m: Moments) -> MeanFieldError:
     """The error that says which moment fails, where and why."""
     samples = activation.columns(LEAST_REACH).samples
     gradient = m.value[:, _DPHI2]
-    if np.all(gradient == np.inf) and (len(samples.jumps) or samples.steep[0]):
+    if np.all(gradient == np.inf) and samples.is_infinite(2):
         return NoCriticalPointError(_infinite_slope(activation))
     for name, column in (("E[phi^2]", _PHI2), ("E[phi'^2]", _DPHI2)):
         value, error = m.value[:, column], m.error[:, column]

@@ -231,8 +231,8 @@ def moments_of(
         value[overflows], error[overflows], outside[:, overflows] = np.inf, 0.0, 0.0
         if columns.samples.value[0] * columns.samples.value[-1] < 0:  # inf - inf, as for sinh
             value[overflows[:, 0], 0], error[overflows[:, 0], 0] = np.nan, np.inf
-    if len(columns.samples.jumps) or columns.samples.steep[1]:
-        infinite = [3, 4] if len(columns.samples.jumps) or columns.samples.steep[0] else [4]
+    if columns.samples.is_infinite(4):
+        infinite = [3, 4] if columns.samples.is_infinite(2) else [4]
         value[:, infinite], error[:, infinite] = np.inf, 0.0
         if outside is not None:
             outside[..., infinite] = 0.0

@@ -31,6 +31,7 @@ _CLOSE = 2.0**-10  # a kink takes the place of edges that are, relatively, no fa
 _NARROW = 2.0 ** -(_BEYOND_KINK + 1)  # relative width of panels that need no dividing
 _PARTS, _MOST_PARTS = 1.5, 16  # of a panel, for each power of e by which phi grows on half of it
 _SQUARE = 0.4999  # |x|^-a is square-integrable at 0 for a < 1/2
+_UNBOUNDED = 0.02  # a smooth slope has changed by less, from 2^-16 to 2^-24 beside a kink
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,11 @@ class Samples:
     jump_sides: Array  # values beside them, shape (jumps, 2)
     reach: tuple[float, float]  # ends of the range that was sampled
     broken: tuple[str | None, str | None]  # why it ends there, if the activation is to blame
-    steep: tuple[bool, bool]  # whether phi'^2 and phi'^4 are not integrable at a kink
+    steepness: float  # phi' grows like |x - b|^-steepness towards a kink; 0 where it is bounded
+
+    def is_infinite(self, power: int) -> bool:
+        """Whether `E[|phi'|^power]` diverges at a kink."""
+        return bool(len(self.jumps)) or power * self.steepness >= 2 * _SQUARE
 
 
 @np.errstate(all="ignore")  # what overflows is judged by its place and value
@@ -109,7 +114,7 @@ def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
         jump_sides=kinks.sides[kinks.is_jump],
         reach=reaches,
         broken=broken,
-        steep=(steepness >= _SQUARE, steepness >= 0.5 * _SQUARE),
+        steepness=steepness if steepness > _UNBOUNDED else 0.0,
     )
 
 

@@ -103,9 +103,9 @@ def _edges(f: Side, g: Side) -> Array:
     top = 0.75 * max(f.reach, g.reach)  # y = sqrt(1/2) z, and no less for phi that grow
     cross = np.unique(0.5 * np.abs(f.kinks[:, None] - g.kinks))
     cross = cross[(cross > 0) & (cross < top)]
+    cross = cross[np.diff(cross, prepend=0.0) > _SPARED * cross]
     if len(cross) > _MANY_CROSSINGS:  # then bisection finds those that matter
         cross = cross[:0]
-    cross = cross[np.diff(cross, prepend=0.0) > _SPARED * cross]
     edges = [0.0]
     for end in [*cross, top]:
         while end - edges[-1] > 1.3 * (step := min(_WIDEST, edges[-1] or _WIDEST)):
@@ -142,14 +142,21 @@ def _nodes_for(f: Side, g: Side, rows: int) -> int:
 def _structure(f: Side, g: Side, y: Array, t: Array) -> tuple[Array, Array]:
     low = np.maximum(-f.reach - y, y - g.reach)[:, None]
     high = np.minimum(f.reach - y, g.reach + y)[:, None]
-    edges = np.concatenate([f.edges - y[:, None], g.edges + y[:, None]], axis=1)
-    edges = np.sort(np.clip(edges, low, high), axis=1)
-    row, column = np.nonzero(np.diff(edges, axis=1) > 0)
-    left, right = edges[row, column], edges[row, column + 1]
-    x, there = nodes(left, right), y[row][:, None]
+    still = np.append(f.edges, g.edges)
+    shift = np.repeat([-1.0, 1.0], [len(f.edges), len(g.edges)]) * y[:, None]
+    edges = np.clip(still + shift, low, high)
+    inside = edges == still + shift
+    still, shift = np.where(inside, still, edges), np.where(inside, shift, 0.0)
+    order = np.argsort(edges, axis=1)
+    # between b - y and b + y lie 2y, of which the difference of the two has lost digits
+    edges, *parts = (np.take_along_axis(part, order, axis=1) for part in (edges, still, shift))
+    width = np.add(*(np.diff(part, axis=1) for part in parts))
+    row, column = np.nonzero((width > 0) & (np.diff(edges, axis=1) > 0))
+    width = width[row, column]
+    x, there = nodes(edges[row, column], edges[row, column + 1]), y[row][:, None]
     u, v = f((x + there).ravel()), g((x - there).ravel())
     masses = np.stack([(u - v) ** 2, u**2 + v**2]).reshape(2, *x.shape)
-    masses *= 0.5 * (right - left)[:, None] * WEIGHTS
+    masses *= 0.5 * width[:, None] * WEIGHTS
     missing = -len(x) % _BLOCK
     x, masses = np.pad(x, ((0, missing), (0, 0))), np.pad(masses, ((0, 0), (0, missing), (0, 0)))
     with concrete():

@@ -84,7 +84,7 @@ class CorrelationMap:
 
     def __call__(self, c: ArrayLike) -> Any:
         """`C(c)` for correlations in [-1, 1]; absolute error about 1e-15."""
-        return _applied(lambda g: 1 - self._complement(g).value, 1 - _correlations("c", c))
+        return _applied(lambda *gaps: 1 - self._complement(*gaps).value, *_both_gaps(c))
 
     def complement(self, g: ArrayLike) -> Any:
         """`1 - C(1 - g)` for `g` in [0, 2]; of equal variances to full relative precision."""
@@ -92,7 +92,7 @@ class CorrelationMap:
 
     def slope(self, c: ArrayLike) -> Any:
         """`C'(c)`, from `E[phi'(u) phi'(v)]`; `chi1` at 1, and infinite there if `phi` jumps."""
-        return _applied(lambda g: self._slope(g)[0], 1 - _correlations("c", c))
+        return _applied(lambda *gaps: self._slope(*gaps)[0], *_both_gaps(c))
 
     def curvature(self, c: ArrayLike) -> Any:
         """`C''(c)`, from `E[phi''(u) phi''(v)]`; at 1 infinite if `phi'` jumps.
@@ -105,11 +105,11 @@ class CorrelationMap:
                 f"C.curvature: {self.network.activation.name} jumps or its slope is unbounded, so "
                 "C'' is not had from its derivatives; take differences of C.slope"
             )
-        return _applied(self._curvature, 1 - _correlations("c", c))
+        return _applied(self._curvature, *_both_gaps(c))
 
     def error(self, c: ArrayLike) -> Any:
         """A bound of the absolute error of `C(c)`."""
-        return _applied(lambda g: self._complement(g).error, 1 - _correlations("c", c))
+        return _applied(lambda *gaps: self._complement(*gaps).error + EPS, *_both_gaps(c))
 
     def iterate(self, c0: ArrayLike, depth: int) -> "CorrelationTrajectory":
         """Correlations through `depth` layers, and the variances that go with them.
@@ -188,7 +188,7 @@ class CorrelationMap:
             "iterate(c0, depth)"
         )
 
-    # -- the pieces of the formulas, on arrays of g = 1 - c ----------------------------------------
+    # -- the pieces of the formulas, on arrays of g = 1 - c and, if it is had, h = 1 + c -----------
 
     @cached_property
     def _covariance(self) -> Covariance:
@@ -200,7 +200,8 @@ class CorrelationMap:
 
     @cached_property
     def _is_rough(self) -> bool:
-        return not np.isfinite(self._of_slopes.second_moment)
+        steep = self.network.activation.is_steep
+        return steep or not np.isfinite(self._of_slopes.second_moment)
 
     @cached_property
     def _size(self) -> tuple[float, float]:
@@ -213,14 +214,15 @@ class CorrelationMap:
                 f"correlation_map: {self.network!r} maps the variance q = {_shown(self.q)} to 0, "
                 "where correlations have no meaning; give it a bias_var, or another q"
             )
-        return float(np.sqrt(np.prod(after))), float(np.sum(0.5 * errors / after)) + 4 * EPS
+        size = float(np.prod(np.sqrt(after)))  # the product of 1e-200 and 1e-200 is no number
+        return size, float(np.sum(0.5 * errors / after)) + 4 * EPS
 
-    def _complement(self, g: Array) -> Values:
+    def _complement(self, g: Array, h: Array | None = None) -> Values:
         """`1 - C`: with `A` the mean of `V(q1)` and `V(q2)`, `sqrt(V1 V2) - A + weight_var D`."""
         size, relative = self._size
         moments, errors = self._covariance.moments
         apart = float(np.sqrt(moments[0] + self._ratio) - np.sqrt(moments[1] + self._ratio)) ** 2
-        d = self._covariance.difference(g)
+        d = self._covariance.difference(g, h)
         value = (d.value - 0.5 * apart) / size
         error = d.error / size + np.abs(value) * relative
         if apart:
@@ -231,25 +233,34 @@ class CorrelationMap:
     def _ratio(self) -> float:
         return self.network.bias_var / self.network.weight_var
 
-    def _slope(self, g: Array) -> tuple[Array, Array]:
+    def _slope(self, g: Array, h: Array | None = None) -> tuple[Array, Array]:
         """`C'` at `c = 1 - g`, with its error."""
-        size, relative = self._size
         if self._is_rough:
-            _, slope, error = self._complement(g)
-            # differentiated from 20 Chebyshev nodes on an octave, and from powers of sqrt(g)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                slope_error = error * (20**2 * 2 / np.log(2.0) + 1 / np.minimum(g, 2 - g))
-            return slope, np.where(np.isinf(slope), 0.0, slope_error)
-        slopes = self._of_slopes
-        scale = float(np.sqrt(np.prod(slopes.q))) / size
-        d = slopes.difference(g)
-        moment, moment_error = slopes.second_moment, slopes.second_moment_error
-        value = scale * (moment - d.value)
-        return value, scale * (d.error + moment_error) + np.abs(value) * relative
+            return self._rough_slope(g, 2 - g if h is None else h)
+        d = self._of_slopes.difference(g, h)
+        return self._from_slopes(d.value, d.error)
 
-    def _curvature(self, g: Array) -> Array:
+    def _from_slopes(self, d: Array, error: Array) -> tuple[Array, Array]:
+        """`C'` where `phi'` has the difference `d`: at 1 it has none."""
+        (size, relative), slopes = self._size, self._of_slopes
+        scale = float(np.sqrt(np.prod(slopes.q))) / size
+        value = scale * (slopes.second_moment - d)
+        return value, scale * (error + slopes.second_moment_error) + np.abs(value) * relative
+
+    def _rough_slope(self, g: Array, h: Array) -> tuple[Array, Array]:
+        """That of a `phi` whose slope is unbounded, so that only `C` itself can be had."""
+        _, slope, error = self._complement(g, h)
+        # differentiated from 20 Chebyshev nodes on an octave, and from powers of sqrt(g)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = error * (20**2 * 2 / np.log(2.0) + 1 / np.minimum(g, h))
+        same = (g == 0) & np.isfinite(slope) & (not isinstance(self.q, tuple))
+        if np.any(same):
+            slope[same], error[same] = self._from_slopes(*np.zeros((2, np.sum(same))))
+        return slope, np.where(np.isinf(slope), 0.0, error)
+
+    def _curvature(self, g: Array, h: Array | None = None) -> Array:
         size, _ = self._size
-        return float(np.prod(self._of_slopes.q)) / size * self._of_slopes.difference(g).slope
+        return float(np.prod(self._of_slopes.q)) / size * self._of_slopes.difference(g, h).slope
 
 
 def correlation_map(network: Network | FixedPoint, q: Any = None) -> CorrelationMap:
@@ -320,6 +331,12 @@ def _correlations(name: str, c: ArrayLike) -> Array:
     return np.clip(array, -1.0, 1.0)
 
 
+def _both_gaps(c: ArrayLike) -> tuple[Array, Array]:
+    """`1 - c` and `1 + c`: of each the other has lost the digits where it is small."""
+    c = _correlations("c", c)
+    return 1 - c, 1 + c
+
+
 def _gaps(g: ArrayLike) -> Array:
     array = np.asarray(g, np.float64)
     good = (array >= 0) & (array <= 2)
@@ -328,11 +345,11 @@ def _gaps(g: ArrayLike) -> Array:
     return array
 
 
-def _applied(function: Callable[[Array], Array], g: ArrayLike) -> Any:
-    """A function of arrays of shape (n,), at an array of any shape, or at one number."""
-    array = np.asarray(g, np.float64)
-    result = function(array.ravel()) if array.size else np.zeros(0)
-    return float(result[0]) if array.ndim == 0 else result.reshape(array.shape)
+def _applied(function: Callable[..., Array], *gaps: Array) -> Any:
+    """A function of arrays of shape (n,), at arrays of any shape, or at numbers."""
+    shape = np.shape(gaps[0])
+    result = function(*(np.ravel(part) for part in gaps)) if 0 not in shape else np.zeros(0)
+    return float(result[0]) if shape == () else result.reshape(shape)
 
 
 def _shown(q: Any) -> str:

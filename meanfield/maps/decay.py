@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from meanfield.errors import MeanFieldError
 from meanfield.sides import slope_jumps
 
 if TYPE_CHECKING:
@@ -51,13 +52,22 @@ class Decay:
 
 
 def decay_of(C: "CorrelationMap") -> Decay:
-    """The law of a correlation map whose variance is a fixed point."""
+    """The law of a correlation map whose variance is a fixed point.
+
+    Raises:
+        ValueError: the slope of `phi` is unbounded, and the network on the edge of chaos.
+    """
     point = C.fixed_point()
     if point.slope != 1:
         return Decay("exponential", point.correlation, point.depth_scale)
     half, error = (float(part[0]) for part in C._complement(np.array([0.5]))[::2])
     if abs(half - 0.5) <= error:
         return Decay("none", point.correlation)
+    if C.network.activation.is_steep:
+        raise MeanFieldError(
+            f"C.decay: the slope of {C.network.activation.name} is unbounded, for which no law of "
+            "the approach to 1 is known on the edge of chaos; look at C.iterate"
+        )
     positions, jumps = slope_jumps(C.network.activation, C.q)
     density = np.exp(-0.5 * positions**2 / C.q) / np.sqrt(2 * np.pi)
     kinks = float(np.sum(jumps**2 * density))

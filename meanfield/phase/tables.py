@@ -127,7 +127,7 @@ def table_of(activation: Activation) -> Table:
         UnresolvedError: it cannot be computed around `q = 1`.
     """
     cells = _monotone(_joined([_downwards(activation), *_upwards(activation)]))
-    infinite = bool(len(activation.jumps) or activation.columns(LEAST_REACH).samples.steep[0])
+    infinite = bool(len(activation.jumps)) or activation.columns(LEAST_REACH).samples.is_infinite(2)
     beside = activation.sampled.values(np.array([-_TINY, _TINY]))
     at_zero = float(np.mean(beside**2))
     return _fine(cells, infinite, at_zero if at_zero > EPS**2 else 0.0)

@@ -1,0 +1,86 @@
+"""Activations and correlations that nobody would choose, beside closed forms and quadrature."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from mpmath import mp
+
+import meanfield as mf
+from meanfield import structure
+
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
+
+
+@pytest.mark.parametrize("h", [1e-6, 1e-9, 1e-12])
+def test_a_jump_next_to_minus_one(h):
+    # C(c) = 2 arcsin(c) / pi, whose slope is infinite at -1: 1 - c has too few digits of 1 + c
+    C = mf.correlation_map(mf.Network(jnp.sign, weight_var=1.0), q=1.0)
+    c = -1 + h
+    exact = -1 + 4 / np.pi * np.arcsin(np.sqrt((1 + c) / 2))
+    assert abs(C(c) - exact) <= C.error(c) < 1e-12
+    slope = 2 / np.pi / np.sqrt((1 + c) * (1 - c))
+    assert C.slope(c) == pytest.approx(slope, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("low", "width", "q", "c"),
+    [(3.0, 2.0**-10, 1.0, 0.0), (3.0, 2.0**-10, 1.0, -0.3), (0.5, 2.0**-20, 4.0, 0.5)],
+)
+def test_the_slope_of_a_narrow_ramp(low, width, q, c):
+    # E[phi'(u) phi'(v)] is the mass of a square that the density hardly changes on
+    phi = mf.Activation(lambda x: jnp.clip(x - low, 0.0, width) / width)
+    x = low + 0.5 * width * (1 + NODES)
+    form = (x[:, None] ** 2 - 2 * c * x[:, None] * x + x**2) / (1 - c * c)
+    density = np.exp(-0.5 * form / q) / (2 * np.pi * q * np.sqrt(1 - c * c))
+    mean = 0.25 * WEIGHTS @ density @ WEIGHTS
+    C = mf.correlation_map(mf.Network(phi, weight_var=1.0), q=q)
+    exact = q * mean / float(mf.variance_map(C.network)(q))
+    assert C.slope(c) == pytest.approx(exact, rel=1e-9, abs=1e-12 * C.slope(1.0))
+
+
+@pytest.mark.parametrize("p", [0.6, 0.9])
+def test_the_slope_of_a_cusp(p):
+    # E[|u|^p |v|^p] = E[|u|^p]^2 2F1(-p/2, -p/2; 1/2; c^2); phi' is unbounded, E[phi'^2] is not
+    C = mf.correlation_map(mf.Network(lambda x: jnp.abs(x) ** p, weight_var=1.0), q=1.0)
+    a, half = -mp.mpf(p) / 2, mp.mpf(1) / 2
+    for c in (0.3, -0.9, 1 - 1e-6):
+        with mp.workdps(30):
+            share = mp.gamma(half - a) ** 2 / (mp.gamma(half) * mp.gamma(half - 2 * a))
+            value = share * mp.hyp2f1(a, a, half, mp.mpf(c) ** 2)
+            slope = 4 * a * a * c * share * mp.hyp2f1(a + 1, a + 1, half + 1, mp.mpf(c) ** 2)
+        assert abs(C(c) - value) <= C.error(c) < 1e-13
+        assert C.slope(c) == pytest.approx(float(slope), rel=1e-12)
+    assert C.slope(1.0) == pytest.approx(p * p / (2 * p - 1), rel=1e-6)
+    with pytest.raises(ValueError, match="slope is unbounded"):
+        C.curvature(0.5)
+
+
+def test_no_law_for_a_cusp_on_the_edge_of_chaos():
+    point = mf.critical(lambda x: jnp.abs(x) ** 0.9 * jnp.sign(x) - 0.1 * x**3, q=0.1)
+    with pytest.raises(ValueError, match="slope .* is unbounded"):
+        _ = mf.correlation_map(point).decay
+
+
+def test_moments_whose_square_is_no_number():
+    # far in the tail of a Gaussian, E[phi^2] is 1e-170
+    phi = mf.Activation(lambda x: jnp.exp(-0.5 * ((x - 1) / 0.05) ** 2))
+    C = mf.correlation_map(mf.Network(phi, weight_var=1.0), q=1e-6)
+    assert C(1.0) == 1.0
+    # E[exp(-(u - 1)^2 / 2b) exp(-(v - 1)^2 / 2b)] is exp(-1 / (b + q (1 + c))) over a root
+    b, q, c = 0.05**2, 1e-6, 0.5
+    exponent = 1 / (b + 2 * q) - 1 / (b + q * (1 + c))
+    root = np.sqrt(b * (b + 2 * q) / ((b + q) ** 2 - (q * c) ** 2))
+    assert C(c) == pytest.approx(np.exp(exponent) * root, rel=1e-12)
+
+
+def test_a_staircase_of_a_hundred_steps(monkeypatch):
+    # its steps within reach meet at a hundred distances, which rounding makes a thousand
+    panels = []
+    resolved = structure.legendre_series
+    monkeypatch.setattr(
+        structure, "legendre_series", lambda F: panels.append(len(F)) or resolved(F)
+    )
+    C = mf.correlation_map(mf.Network(jnp.floor, weight_var=1.0), q=25.0)
+    # floor is x - 1/2 + waves: E[floor(u) floor(v)] = 25 c + 1/4 up to exp(-2 pi^2 25 (1 - c^2))
+    assert C(0.5) == pytest.approx((12.5 + 0.25) / (25 + 0.25 + 1 / 12), abs=1e-14)
+    assert len(panels) < 10
