@@ -156,12 +156,13 @@ def test_without_an_edge_there_is_no_legend(erf: Diagram, ax: Any) -> None:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_the_legend_leaves_the_edge_free(mirrored: bool, erf: Diagram) -> None:
-    ax = Figure().subplots()
+    figure = Figure()
+    ax: Any = figure.subplots()
     if mirrored:
         turned = W[0] + W[-1] - erf.edge.weight_var
         erf = replace(erf, edge=erf.edge._replace(weight_var=turned))
-    plot.phase_diagram(erf, ax)
-    ax.figure.draw_without_rendering()
+    draw(erf, ax)
+    figure.draw_without_rendering()
     box = ax.get_legend().get_window_extent()
     edge = labelled(ax)["edge of chaos"].get_xydata()
     assert not np.any([box.contains(*ax.transData.transform(point)) for point in edge])
