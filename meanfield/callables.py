@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr
+from jax.extend.core import ClosedJaxpr, Literal
 from numpy.typing import NDArray
 
 from meanfield.errors import NotElementwiseError
@@ -91,9 +91,12 @@ def trace(phi: Callable) -> TracedFunction:
         try:
             closed = jax.make_jaxpr(phi)(x)
         except (TypeError, ValueError, IndexError):  # written for one number, such as lax.cond
-            closed = jax.make_jaxpr(jax.vmap(phi))(x)
+            phi = jax.vmap(phi)
+            closed = jax.make_jaxpr(phi)(x)
+        # what NumPy draws while JAX traces is a constant, but not the same one in another function
+        again = jax.make_jaxpr(lambda x: phi(x))(x)
     _check_output([(aval.shape, aval.dtype) for aval in closed.out_avals])
-    if RANDOM & primitives(closed.jaxpr):
+    if RANDOM & primitives(closed.jaxpr) or _constants_differ(closed, again):
         raise NotElementwiseError(
             "activation: it draws random numbers; an activation has one value at each input. "
             "Pass its deterministic form (for example the evaluation mode of a dropout)"
@@ -104,6 +107,25 @@ def trace(phi: Callable) -> TracedFunction:
             "pass a function that acts on each number alone"
         )
     return TracedFunction(closed)
+
+
+def _constants_differ(one: ClosedJaxpr, other: ClosedJaxpr) -> bool:
+    """Whether two traces of a function found different numbers in it."""
+    pairs = [
+        [*filter(lambda c: not is_traced(c), closed.consts), *_literals(closed.jaxpr)]
+        for closed in (one, other)
+    ]
+    return len(pairs[0]) != len(pairs[1]) or not all(
+        np.array_equal(a, b, equal_nan=True) for a, b in zip(*pairs, strict=True)
+    )
+
+
+def _literals(jaxpr) -> Iterator:
+    """The numbers written in a jaxpr, inner ones included."""
+    for eqn in jaxpr.eqns:
+        yield from (atom.val for atom in eqn.invars if isinstance(atom, Literal))
+        for inner in inner_jaxprs(eqn):
+            yield from _literals(inner)
 
 
 def _mixes(jaxpr) -> bool:

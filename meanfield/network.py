@@ -208,6 +208,8 @@ class FixedPoint:
         for name in _SHOWN:
             value = getattr(self, name)
             text = digits(value, self.errors.get(name)) if isinstance(value, float) else str(value)
+            if text == "nan" and name.startswith("depth_scale"):
+                text = "nan (its slope is above 1: distances grow)"
             lines.append(f"  {name:20} {text}")
         if self.universality_class == "scale-invariant":
             lines.append("  any q is a fixed point: the variances do not depend on it")

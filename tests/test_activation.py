@@ -46,6 +46,7 @@ NO_ACTIVATIONS: dict[str, tuple[Callable, str]] = {
     "numpy_winner": (lambda x: np.where(np.asarray(x) == np.max(x), np.asarray(x), 0.0), MIXES),
     "jax_key": (lambda x: x * jax.random.bernoulli(jax.random.key(0), 0.5, x.shape), DRAWS),
     "jax_old_key": (lambda x: x + jax.random.normal(jax.random.PRNGKey(0), x.shape), DRAWS),
+    "numpy_random_in_jax": (lambda x: x * GENERATOR.random(), DRAWS),
     "numpy_random": (lambda x: np.asarray(x) * GENERATOR.random(), DRAWS),
     "numpy_random_array": (
         lambda x: np.asarray(x) * GENERATOR.random(np.shape(x)), f"{DRAWS}|{MIXES}"

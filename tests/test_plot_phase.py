@@ -154,18 +154,14 @@ def test_without_an_edge_there_is_no_legend(erf: Diagram, ax: Any) -> None:
     assert ax.get_legend() is None
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_the_legend_leaves_the_edge_free(mirrored: bool, erf: Diagram) -> None:
-    figure = Figure()
-    ax: Any = figure.subplots()
-    if mirrored:
-        turned = W[0] + W[-1] - erf.edge.weight_var
-        erf = replace(erf, edge=erf.edge._replace(weight_var=turned))
-    draw(erf, ax)
-    figure.draw_without_rendering()
+@pytest.mark.parametrize("place", [1.0, 3.5])
+def test_the_legend_leaves_the_edge_free(place: float, erf: Any, ax: Any) -> None:
+    edge = erf.edge._replace(weight_var=np.full_like(erf.edge.q, place))
+    plot.phase_diagram(replace(erf, edge=edge), ax)
+    ax.figure.draw_without_rendering()
     box = ax.get_legend().get_window_extent()
-    edge = labelled(ax)["edge of chaos"].get_xydata()
-    assert not np.any([box.contains(*ax.transData.transform(point)) for point in edge])
+    line = ax.transData.transform(labelled(ax)["edge of chaos"].get_xydata())
+    assert not np.any([box.contains(*point) for point in line])
 
 
 def test_invalid_parts_of_the_edge_are_not_drawn(erf: Diagram, ax: Any) -> None:

@@ -125,11 +125,12 @@ class PhaseDiagram:
             ValueError: the suffix is another one.
         """
         path = Path(path)
-        if path.suffix == ".npz":
+        suffix = path.suffix.lower()
+        if suffix == ".npz":
             np.savez_compressed(path, **self._numbers())
-        elif path.suffix == ".json":
+        elif suffix == ".json":
             path.write_text(strict_json(self.to_dict(), indent=None), encoding="utf-8")
-        elif path.suffix == ".csv":
+        elif suffix == ".csv":
             columns = list(np.meshgrid(self.weight_var, self.bias_var))
             columns += [getattr(self, f.name) for f in fields(self)[4:]]
             names = ["weight_var", "bias_var", *(f.name for f in fields(self)[4:])]
