@@ -41,6 +41,10 @@ class Verdict(Enum):
         "settled to 1/e in depth_scale_c layers, and gradients explode; lower weight_var towards "
         "the edge of chaos, which critical(phi, bias_var=...) gives where there is one"
     )
+    TORN = (
+        "chaotic whatever the variances: phi jumps or its slope is unbounded, so chi1 is infinite "
+        "and there is no edge of chaos; take a continuous approximation of it, such as a steep ramp"
+    )
     CRITICAL = (
         "critical: on the edge of chaos, where gradients keep their mean square at any depth; "
         "use it: initializer(point) draws weights for it"
@@ -240,7 +244,8 @@ def _point(network: Network, point: VariancePoint) -> FixedPoint:
     correlation, correlation_slope, correlation_errors = _correlation(
         network, q, chi1, q_error, chi1_error
     )
-    verdict = Verdict.COLLAPSES if q == 0 and point.basin else Verdict[phase.name]
+    torn = Verdict.TORN if chi1 == inf else Verdict[phase.name]
+    verdict = Verdict.COLLAPSES if q == 0 and point.basin else torn
     depth_scale_q, depth_scale_c = depth_scale(point.slope), depth_scale(correlation_slope)
     errors = {
         "q": q_error, "weight_var": 0.0, "bias_var": 0.0, "chi1": chi1_error,
