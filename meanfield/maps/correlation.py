@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.bivariate import Covariance, Values
-from meanfield.criticality import depth_scale
+from meanfield.criticality import checked_numbers, checked_variances, depth_scale
 from meanfield.errors import MeanFieldError
 from meanfield.maps.decay import Decay, decay_of
+from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network, _short
 from meanfield.precision import EPS
 
@@ -285,33 +286,26 @@ def correlation_map(network: Network | FixedPoint, q: Any = None) -> Correlation
         from meanfield.maps.settle import settled_variance
 
         q = settled_variance(network)
-    elif isinstance(q, tuple | list) or np.ndim(q) == 1:
+    elif isinstance(q, tuple | list) or getattr(q, "ndim", 0) == 1:
         pair = tuple(_variance(x) for x in q)
         if len(pair) != 2:
             raise ValueError(f"q: must be one variance, or a pair of two, got {q!r}")
         q = pair if pair[0] != pair[1] else pair[0]
     else:
         q = _variance(q)
-    if isinstance(network, FixedPoint):
-        network = network.network
-    for name in ("weight_var", "bias_var"):
-        if np.ndim(getattr(network, name)):
-            raise ValueError(
-                f"{name}: a correlation map is that of one network, got an array of shape "
-                f"{np.shape(getattr(network, name))}; take the networks one by one"
-            )
+    network = network_of(network)
     return CorrelationMap(network, q)
 
 
 def _variance(q: Any) -> float:
-    value = float(q)
-    if not 0 < value < np.inf:
-        raise ValueError(f"q: a variance must be finite and > 0, got {q!r}")
-    return value
+    value = checked_variances("q", q)
+    if value.ndim:
+        raise TypeError(f"q: must be one variance, or a pair of two, got {q!r}")
+    return float(value)
 
 
 def _correlations(name: str, c: ArrayLike) -> Array:
-    array = np.asarray(c, np.float64)
+    array = checked_numbers(name, c)
     good = np.abs(array) <= 1 + 4 * EPS
     if not np.all(good):
         raise ValueError(f"{name}: a correlation lies in [-1, 1], got {array[~good].ravel()[0]}")
@@ -325,7 +319,7 @@ def _both_gaps(c: ArrayLike) -> tuple[Array, Array]:
 
 
 def _gaps(g: ArrayLike) -> Array:
-    array = np.asarray(g, np.float64)
+    array = checked_numbers("g", g)
     good = (array >= 0) & (array <= 2)
     if not np.all(good):
         raise ValueError(f"g: 1 - c lies in [0, 2], got {array[~good].ravel()[0]}")
