@@ -174,10 +174,9 @@ class Activation:
             self._columns[reach] = columns_of(samples)
         return self._columns[reach]
 
-    @property
-    def most_samples(self) -> int:
-        """How many samples the largest range took so far."""
-        return max((len(columns.samples.x) for columns in self._columns.values()), default=0)
+    def samples_up_to(self, q: float) -> int:
+        """How many samples moments at the variance `q` take, whatever was asked before."""
+        return len(self.columns(_reach(q)).samples.x)
 
     def moments(self, q: Array, derivatives: bool = False) -> Moments:
         """Gaussian moments at the variances `q`, shape (n,); see `meanfield.gaussian`.
@@ -200,7 +199,7 @@ class Activation:
         return Moments(*interpolate(direct, q))
 
     def _summed(self, q: Array, derivatives: bool) -> Moments:
-        reach = max(LEAST_REACH, 2.0 ** ceil(log2(_SIGMAS * sqrt(q.max()))))
+        reach = _reach(q.max())
         while True:
             columns = self.columns(reach)
             result, beyond = moments_of(columns, q, derivatives)
@@ -257,6 +256,10 @@ class Activation:
             if broken
             else ": the activation is too rough or its values too noisy there"
         )
+
+
+def _reach(q: float) -> float:
+    return max(LEAST_REACH, 2.0 ** ceil(log2(_SIGMAS * sqrt(q))))
 
 
 def _is_homogeneous(samples: Samples) -> bool:

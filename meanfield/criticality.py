@@ -155,14 +155,19 @@ def critical(
     return fixed_point(reshaped(edge, variances.shape), activation, weights)
 
 
-def checked_variances(name: str, value: ArrayLike, least: str = "> 0") -> Array:
-    """The variances as a float64 array, or an error that names the first bad one."""
+def checked_numbers(name: str, value: ArrayLike) -> Array:
+    """The numbers as a float64 array, or an error that says what is none."""
     try:
-        array = np.asarray(value, np.float64)
+        return np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"{name}: must be a number or an array of numbers, got {value!r}"
         ) from error
+
+
+def checked_variances(name: str, value: ArrayLike, least: str = "> 0") -> Array:
+    """The variances as a float64 array, or an error that names the first bad one."""
+    array = checked_numbers(name, value)
     good = (array < np.inf) & ((array > 0) if least == "> 0" else (array >= 0))
     if array.size == 0:
         raise ValueError(f"{name}: must have at least one entry, got an empty array")

@@ -75,6 +75,7 @@ def hermite_coefficients(
         `HermiteCoefficients`.
 
     Raises:
+        TypeError: `count` is no whole number.
         ValueError: `q` or `count` is outside its range.
         UnresolvedError: the activation cannot be sampled to useful accuracy.
 
@@ -86,7 +87,12 @@ def hermite_coefficients(
         >>> [round(float(x), 6) for x in a]
         [0.398942, 0.5, 0.282095, 0.0]
     """
-    variance = float(checked_variances("q", q))
+    variances = checked_variances("q", q)
+    if variances.ndim:
+        raise ValueError(f"q: must be one variance, got an array of shape {variances.shape}")
+    variance = float(variances)
+    if isinstance(count, bool) or not isinstance(count, int | np.integer):
+        raise TypeError(f"count: must be a whole number, got {count!r}")
     if not 1 <= count <= 4096:
         raise ValueError(f"count: must be from 1 to 4096, got {count!r}")
     activation = as_activation(phi)

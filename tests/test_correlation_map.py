@@ -196,7 +196,7 @@ def test_refusals() -> None:
         C.iterate(0.5, depth=-1)
     with pytest.raises(ValueError, match="goes to 0"):
         mf.correlation_map(mf.Network("tanh", weight_var=0.8))
-    with pytest.raises(TypeError, match="q: must be a variance"):
+    with pytest.raises(TypeError, match="q: must be a number"):
         mf.correlation_map(RELU, q={})
     with pytest.raises(TypeError, match="tracing"):
         jax.jit(lambda w: mf.correlation_map(mf.Network("tanh", w), q=1.0)(0.5))(1.5)

@@ -1,5 +1,6 @@
 """Activations and correlations that nobody would choose, beside closed forms and quadrature."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -84,3 +85,55 @@ def test_a_staircase_of_a_hundred_steps(monkeypatch):
     # floor is x - 1/2 + waves: E[floor(u) floor(v)] = 25 c + 1/4 up to exp(-2 pi^2 25 (1 - c^2))
     assert C(0.5) == pytest.approx((12.5 + 0.25) / (25 + 0.25 + 1 / 12), abs=1e-14)
     assert len(panels) < 10
+
+
+def test_what_saturates_never_explodes():
+    # V(q) <= weight_var, far beyond the table; and the table is the same, whatever was asked before
+    asked = mf.Activation(jnp.tanh)
+    asked.moments(np.array([1e30]))
+    grid = [1.0, 1e6, 1e30]
+    diagrams = [mf.phase_diagram(phi, grid, [0.0]) for phi in (asked, mf.Activation(jnp.tanh))]
+    assert np.isnan(diagrams[0].q[0, 2])
+    np.testing.assert_array_equal(diagrams[0].q, diagrams[1].q)
+    np.testing.assert_allclose(diagrams[0].q[0, 1], 1e6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("bad", ["a", 1j, {}, [[1.0], [1.0, 2.0]]])
+def test_what_is_no_number_is_named(bad):
+    net = mf.Network("tanh", weight_var=1.5, bias_var=0.1)
+    C = mf.correlation_map(net)
+    for call, name in (
+        (C, "c"), (C.slope, "c"), (C.complement, "g"), (lambda x: C.iterate(x, 3), "c0"),
+        (lambda x: mf.correlation_map(net, x), "q"),
+        (lambda x: mf.correlation_map(net, (1.0, x)), "q"),
+        (lambda x: mf.hermite_coefficients("tanh", count=x), "count"),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=f"^{name}: "):
+            call(bad)
+
+
+def test_tracers_are_named():
+    net = mf.Network("tanh", weight_var=1.5, bias_var=0.1)
+    C = mf.correlation_map(net, 1.0)
+    for f, name in (
+        (C, "c"), (lambda q: mf.correlation_map(net, q)(0.3), "q"),
+        (lambda w: mf.correlation_map(mf.Network("tanh", w), 1.0)(0.3), "network"),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match=f"^{name}: "):
+            jax.jit(f)(0.5)
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0)])
+def test_no_correlations_at_all(shape):
+    C = mf.correlation_map(mf.Network("tanh", weight_var=1.5, bias_var=0.1), 1.0)
+    trajectory = C.iterate(np.zeros(shape), 4)
+    assert C(np.zeros(shape)).shape == shape
+    assert trajectory.correlation.shape == (5, *shape)
+
+
+@pytest.mark.parametrize("count", [2.5, True])
+def test_a_number_of_coefficients(count):
+    with pytest.raises(TypeError, match="^count: "):
+        mf.hermite_coefficients("tanh", count=count)
+    with pytest.raises(ValueError, match="^q: "):
+        mf.hermite_coefficients("tanh", q=[1.0, 2.0])  # pyright: ignore[reportArgumentType]

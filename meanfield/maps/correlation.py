@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.bivariate import Covariance, Values
-from meanfield.criticality import depth_scale
+from meanfield.criticality import checked_numbers, checked_variances, depth_scale
 from meanfield.errors import MeanFieldError
 from meanfield.maps.decay import Decay, decay_of
 from meanfield.maps.settle import settled_variance
@@ -303,7 +303,7 @@ def correlation_map(network: Network | FixedPoint, q: Any = None) -> Correlation
                 f"q: the variance of {network_of(network)!r} goes to 0, where correlations have no "
                 "meaning; give the variance of the pre-activations as q"
             )
-    elif isinstance(q, tuple | list) or np.ndim(q) == 1:
+    elif isinstance(q, tuple | list) or getattr(q, "ndim", 0) == 1:
         pair = tuple(_variance(x) for x in q)
         if len(pair) != 2:
             raise ValueError(f"q: must be one variance, or a pair of two, got {q!r}")
@@ -314,17 +314,14 @@ def correlation_map(network: Network | FixedPoint, q: Any = None) -> Correlation
 
 
 def _variance(q: Any) -> float:
-    try:
-        value = float(q)
-    except TypeError as error:
-        raise TypeError(f"q: must be a variance, or a pair of two, got {q!r}") from error
-    if not 0 < value < np.inf:
-        raise ValueError(f"q: a variance must be finite and > 0, got {q!r}")
-    return value
+    value = checked_variances("q", q)
+    if value.ndim:
+        raise TypeError(f"q: must be one variance, or a pair of two, got {q!r}")
+    return float(value)
 
 
 def _correlations(name: str, c: ArrayLike) -> Array:
-    array = np.asarray(c, np.float64)
+    array = checked_numbers(name, c)
     good = np.abs(array) <= 1 + 4 * EPS
     if not np.all(good):
         raise ValueError(f"{name}: a correlation lies in [-1, 1], got {array[~good].ravel()[0]}")
@@ -338,7 +335,7 @@ def _both_gaps(c: ArrayLike) -> tuple[Array, Array]:
 
 
 def _gaps(g: ArrayLike) -> Array:
-    array = np.asarray(g, np.float64)
+    array = checked_numbers("g", g)
     good = (array >= 0) & (array <= 2)
     if not np.all(good):
         raise ValueError(f"g: 1 - c lies in [0, 2], got {array[~good].ravel()[0]}")

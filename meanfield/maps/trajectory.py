@@ -209,12 +209,12 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
                 q = variances[layer].tolist()
                 values = replace(C, q=tuple(q) if apart[layer] else q[0])._complement(gaps[layer])
                 after = values.value
-                error = float(np.max(values.error / np.maximum(after, _LEAST)))
+                error = float(np.max(values.error / np.maximum(after, _LEAST), initial=0.0))
             else:
                 after, error = family.layer(float(variances[layer, 0]), gaps[layer])
                 after = after * (network.weight_var / variances[layer + 1, 0])
             gaps[layer + 1], errors[layer + 1] = np.clip(after, 0.0, 2.0), errors[layer] + error
-        if start < depth:
+        if start < depth and len(g):
             q = float(variances[start, 0])
             table = family.table(q)
             gaps[start + 1 :] = _repeated(

@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _ORDER = 4
+_BENT = 1e-3  # how much less than 1 an exponent is that is not 1
 
 
 class Zero(NamedTuple):
@@ -88,8 +89,10 @@ def settle_above(
     w, b = weight_var[column], bias_var[level]
     top = np.array([table.high])
     value, slope = table(top)[0], table(top, 1)[0]
-    # it explodes if it is beyond all tables after one layer more, unless V still nears the diagonal
-    grows = w * (slope + table.error_at(top, 1)[0]) + 4 * EPS >= 1
+    # it explodes if it is beyond all tables after one layer more, unless V still nears the
+    # diagonal, as it does sooner or later if E grows like a power of q below the first
+    linear = slope * top[0] >= (1 - _BENT) * value
+    grows = linear & (w * (slope + table.error_at(top, 1)[0]) + 4 * EPS >= 1)
     explodes = grows & (w * value + b >= HIGHEST * (1 - 1e-6))
     nan = np.full_like(w, np.nan)
     fill(points, above, explodes,

@@ -158,7 +158,7 @@ def _upwards(activation: Activation) -> Iterator[_Cells]:
             step, wary = _STEP, True
             continue
         yield cells
-        samples = activation.most_samples
+        samples = activation.samples_up_to(float(np.exp(edges[-1])))
         if not whole or samples > _AFFORDABLE:
             return
         here += len(edges) - 1
