@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from meanfield.hermite import HermiteCoefficients, hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
     from meanfield.maps.correlation import CorrelationFixedPoint, CorrelationMap, correlation_map
-    from meanfield.maps.trajectory import CorrelationTrajectory
-    from meanfield.maps.variance import VarianceMap, VarianceTrajectory, variance_map
+    from meanfield.maps.correlation_trajectory import CorrelationTrajectory
+    from meanfield.maps.variance import VarianceMap, variance_map
+    from meanfield.maps.variance_trajectory import VarianceTrajectory
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
@@ -48,7 +49,7 @@ _MODULE_OF = {
     "Activation": "activation",
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
-    "CorrelationTrajectory": "maps.trajectory",
+    "CorrelationTrajectory": "maps.correlation_trajectory",
     "FixedPoint": "network",
     "FixedPoints": "fixedpoints",
     "HermiteCoefficients": "hermite",
@@ -60,7 +61,7 @@ _MODULE_OF = {
     "PhaseDiagram": "phase",
     "UnresolvedError": "errors",
     "VarianceMap": "maps.variance",
-    "VarianceTrajectory": "maps.variance",
+    "VarianceTrajectory": "maps.variance_trajectory",
     "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
     "correlation_map": "maps.correlation",

@@ -6,12 +6,12 @@ gives `E[phi(u) phi(v)] = sum_k a_k^2 c^k` for variances `q` and correlation `c`
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation, as_activation
+from meanfield.arrays import ArrayResult
 from meanfield.criticality import checked_variances
 from meanfield.legendre import WEIGHTS, nodes
 from meanfield.precision import EPS
@@ -26,7 +26,7 @@ _WAVES = 6.0  # h_k has wavelengths of 2 pi / sqrt(k) and longer: these many rad
 
 
 @dataclass(frozen=True, eq=False)
-class HermiteCoefficients:
+class HermiteCoefficients(ArrayResult):
     """`a_k = E[phi(sqrt(q) z) h_k(z)]`, `k = 0 ... count - 1`; `np.asarray` gives `coefficients`.
 
     Attributes:
@@ -37,20 +37,13 @@ class HermiteCoefficients:
         remainder: `E[phi^2] - sum_k a_k^2`, what the terms left out amount to at `c = 1`.
     """
 
+    _main = "coefficients"
+
     activation: Activation
     q: float
     coefficients: Array
     error: Array
     remainder: float
-
-    def __len__(self) -> int:
-        return len(self.coefficients)
-
-    def __getitem__(self, k: Any) -> Any:
-        return self.coefficients[k]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.coefficients, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
         certain = np.where(np.abs(self.coefficients) > self.error, self.coefficients, 0.0)

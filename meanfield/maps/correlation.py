@@ -25,7 +25,7 @@ from meanfield.network import FixedPoint, Network, digits, short
 from meanfield.precision import EPS
 
 if TYPE_CHECKING:
-    from meanfield.maps.trajectory import CorrelationTrajectory
+    from meanfield.maps.correlation_trajectory import CorrelationTrajectory
 
 __all__ = ["CorrelationFixedPoint", "CorrelationMap", "correlation_map"]
 
@@ -123,7 +123,7 @@ class CorrelationMap:
         Returns:
             A `CorrelationTrajectory`, of length `depth + 1`, with `c0` at index 0.
         """
-        from meanfield.maps.trajectory import correlation_trajectory
+        from meanfield.maps.correlation_trajectory import correlation_trajectory
 
         return correlation_trajectory(self, _correlations("c0", c0), depth)
 

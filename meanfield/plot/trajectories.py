@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from meanfield.maps.correlation import CorrelationTrajectory
-    from meanfield.maps.variance import VarianceTrajectory
+    from meanfield.maps.variance_trajectory import VarianceTrajectory
 
 __all__ = ["correlation_trajectory", "variance_trajectory"]
 

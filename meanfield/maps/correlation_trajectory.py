@@ -17,9 +17,11 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation
+from meanfield.arrays import ArrayResult
 from meanfield.bivariate import Covariance
 from meanfield.errors import UnresolvedError
-from meanfield.maps.variance import VarianceMap, checked_depth, variance_map
+from meanfield.maps.variance import VarianceMap, variance_map
+from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.network import Network
 from meanfield.precision import EPS, concrete
 
@@ -47,7 +49,7 @@ _LEAST = 1e-300
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CorrelationTrajectory:
+class CorrelationTrajectory(ArrayResult):
     """Correlations layer by layer; `np.asarray` gives `correlation`.
 
     Attributes:
@@ -59,20 +61,13 @@ class CorrelationTrajectory:
         error: bounds of the relative error of `one_minus`.
     """
 
+    _main = "correlation"
+
     network: Network
     correlation: Array
     one_minus: Array
     variance: Array
     error: Array
-
-    def __len__(self) -> int:
-        return len(self.correlation)
-
-    def __getitem__(self, layer: Any) -> Any:
-        return self.correlation[layer]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.correlation, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
         first, last = self.correlation[0], self.correlation[-1]
