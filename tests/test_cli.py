@@ -109,19 +109,40 @@ def test_help_names_the_commands() -> None:
         "critical crelu 1",
         "critical crelu -t 1",
         "activations relu --tau 1",
+        "phase",
+        "phase tanh --weight-var 1",
+        "phase tanh --weight-var 2 1",
+        "phase tanh --weight-var 1 2 2.5",
+        "phase tanh --weight-var 1 2 3 4",
+        "phase tanh --bias-var 0 1 1",
+        "phase tanh --bias-var 0 1 2.5",
+        "phase tanh --colour blue",
+        "phase tanh --axes sigma",
+        "phase tanh -o tanh.txt",
+        "phase tanh -o no/such/folder/tanh.png",
+        "maps tanh --weight-var one",
+        "maps tanh -o tanh",
     ],
 )
 def test_usage_errors_exit_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main(arguments.split())
     assert stop.value.code == 2
-    assert "usage: meanfield" in capsys.readouterr().err
+    assert (
+        f"usage: meanfield {arguments.split()[0] if ' ' in arguments else ''}"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         "critical mystery",
+        "maps mystery",
+        "maps relu --weight-var -1",
+        "maps step",
+        "phase mystery",
+        "phase step",
         "critical relu --tau 1",
         "critical step",
         "critical relu --q -1",

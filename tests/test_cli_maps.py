@@ -162,45 +162,6 @@ def test_options_of_the_picture(
 # -- usage ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "phase",
-        "phase tanh --weight-var 1",
-        "phase tanh --weight-var 2 1",
-        "phase tanh --weight-var 1 2 2.5",
-        "phase tanh --weight-var 1 2 3 4",
-        "phase tanh --bias-var 0 1 1",
-        "phase tanh --bias-var 0 1 2.5",
-        "phase tanh --colour blue",
-        "phase tanh --axes sigma",
-        "phase tanh -o tanh.txt",
-        "phase tanh -o no/such/folder/tanh.png",
-        "maps tanh --weight-var one",
-        "maps tanh -o tanh",
-    ],
-)
-def test_usage_errors_exit_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments.split())
-    assert stop.value.code == 2
-    assert f"usage: meanfield {arguments.split()[0]}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    ["maps mystery", "maps relu --weight-var -1", "maps step", "phase mystery", "phase step"],
-)
-def test_refusals_are_one_line_and_exit_with_1(
-    arguments: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments.split()) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("meanfield: error: ")
-    assert captured.err.count("\n") == 1
-
-
 def test_a_file_that_cannot_be_written_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
