@@ -137,3 +137,29 @@ def test_a_number_of_coefficients(count):
         mf.hermite_coefficients("tanh", count=count)
     with pytest.raises(ValueError, match="^q: "):
         mf.hermite_coefficients("tanh", q=[1.0, 2.0])  # pyright: ignore[reportArgumentType]
+
+
+def test_a_trajectory_from_minus_one():
+    # relu(u) relu(-u) = 0, and |u| |-u| = u^2: the first layer leaves 0, and 1
+    relu = mf.correlation_map(mf.Network("relu", weight_var=2.0), 1.0)
+    assert relu.iterate(-1.0, 1)[1] == pytest.approx(0.0, abs=1e-14)
+    size = mf.correlation_map(mf.Network(jnp.abs, weight_var=1.0), 1.0)
+    assert size.iterate(-1.0, 1)[1] == pytest.approx(1.0, abs=1e-14)
+
+
+@pytest.mark.parametrize("phi", [jnp.sign, jnp.tanh, lambda x: x**3 / 15**0.5, jnp.sin])
+def test_odd_activations_keep_no_correlation(phi):
+    # C(0) = 0 up to rounding, and beyond it the table has no negative correlations
+    C = mf.correlation_map(mf.Network(phi, weight_var=1.0), 1.0)
+    np.testing.assert_allclose(C.iterate(0.0, 20).correlation, 0.0, atol=1e-12)
+
+
+def test_two_variances_can_turn_a_correlation_negative():
+    # phi is odd in u of variance 1, nearly, and turns round in v of variance 9
+    net = mf.Network(lambda x: x - 0.12 * x**3 * (jnp.abs(x) < 6), weight_var=1.0, bias_var=0.01)
+    C = mf.correlation_map(net, q=(0.5, 9.0))
+    path = C.iterate(0.4, 6)
+    assert path[1] == pytest.approx(C(0.4), abs=1e-13)
+    q = tuple(path.variance[1].tolist())
+    assert path[2] == pytest.approx(mf.correlation_map(net, q)(path[1]), abs=1e-12)
+    assert path[1] < 0

@@ -156,6 +156,7 @@ def _layer(cells: Callable[..., Any], g: Any, xp: Any) -> Any:
     """`D(g)` for `g` of shape (n,), from the series of each one's cell: positive or not, octave."""
     near = xp.minimum(g, 2.0 - g)
     mantissa, exponent = xp.frexp(near)
+    exponent = xp.where(near > 0, exponent, -_OCTAVES)  # that of 0 is 0
     octave = xp.clip(_OCTAVES + exponent - 1, 0, _OCTAVES - 1)
     u = xp.where(
         (exponent > -_OCTAVES) & (near < 1), 4.0 * mantissa - 3.0, -1.0 + 2.0 * (near >= 1)
@@ -169,21 +170,21 @@ def _layer(cells: Callable[..., Any], g: Any, xp: Any) -> Any:
 
 
 @jax.jit
-def _layers(coefficients: jax.Array, g: jax.Array) -> jax.Array:
+def _layers(coefficients: jax.Array, g: jax.Array, most: float) -> jax.Array:
     def step(g, _):
-        after = jnp.clip(_layer(lambda *cell: coefficients[cell], g, jnp), 0.0, 2.0)
+        after = jnp.clip(_layer(lambda *cell: coefficients[cell], g, jnp), 0.0, most)
         return after, after
 
     return jax.lax.scan(step, g, length=_CHUNK)[1]
 
 
-def _repeated(coefficients: Array, g: Array, layers: int) -> Array:
+def _repeated(coefficients: Array, g: Array, layers: int, most: float) -> Array:
     """`layers` layers of one map, shape (layers, n)."""
     parts, width = [], 1 << max(3, (len(g) - 1).bit_length())  # compiled for few widths
     now = np.concatenate([g, np.full(width - len(g), g[-1])])
     for _ in range(-(-layers // _CHUNK)):
         with concrete():
-            parts.append(np.asarray(_layers(coefficients, now)))
+            parts.append(np.asarray(_layers(coefficients, now, most)))
         now = parts[-1][-1]
     return np.concatenate(parts)[:layers, : len(g)]
 
@@ -201,7 +202,10 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
     start = int(np.max(np.nonzero(moving | apart)[0], initial=-1)) + 1
     gaps, errors = np.full((depth + 1, len(g)), np.nan), np.full(depth + 1, np.inf)
     gaps[0], errors[0] = g, EPS
-    family = _Family(network.activation, bool(np.any(g > 1)), variances[: start + 1, 0])
+    # of one variance C(c) >= 0 where c >= 0, and it is rounding if it is not
+    with_negative = bool(np.any(g > 1)) or len(pair) > 1
+    most = 2.0 if with_negative else 1.0
+    family = _Family(network.activation, with_negative, variances[: start + 1, 0])
     try:
         for layer in range(min(start, depth)):
             if not np.all(here[layer : layer + 2]):
@@ -214,12 +218,12 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
             else:
                 after, error = family.layer(float(variances[layer, 0]), gaps[layer])
                 after = after * (network.weight_var / variances[layer + 1, 0])
-            gaps[layer + 1], errors[layer + 1] = np.clip(after, 0.0, 2.0), errors[layer] + error
+            gaps[layer + 1], errors[layer + 1] = np.clip(after, 0.0, most), errors[layer] + error
         if start < depth and len(g):
             q = float(variances[start, 0])
             table = family.table(q)
             gaps[start + 1 :] = _repeated(
-                table.coefficients * (network.weight_var / q), gaps[start], depth - start
+                table.coefficients * (network.weight_var / q), gaps[start], depth - start, most
             )
             errors[start + 1 :] = errors[start] + table.error * np.arange(1, depth - start + 1)
     except UnresolvedError:
