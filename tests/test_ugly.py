@@ -163,3 +163,25 @@ def test_two_variances_can_turn_a_correlation_negative():
     q = tuple(path.variance[1].tolist())
     assert path[2] == pytest.approx(mf.correlation_map(net, q)(path[1]), abs=1e-12)
     assert path[1] < 0
+
+
+@pytest.mark.parametrize("c0", [-1 + 2.0**-40, -1 + 2.0**-20])
+def test_the_error_of_a_trajectory_away_from_minus_one(c0):
+    # erf is odd: chaos drives correlations from -1 to 0, and with them the rounding of 1 - c
+    net = mf.Network("erf", weight_var=25.0)
+    q = mf.fixed_points(net)[1].q
+    path = mf.correlation_map(net, q).iterate(c0, 24)
+    with mp.workdps(40):
+        share, c = 2 * mp.mpf(q) / (1 + 2 * mp.mpf(q)), mp.mpf(c0)
+        for gap, error in zip(path.one_minus, path.error, strict=True):
+            assert abs(gap - (1 - c)) <= error * gap
+            c = mp.asin(share * c) / mp.asin(share)
+
+
+def test_the_error_of_a_trajectory_of_a_jump():
+    path = mf.correlation_map(mf.Network(jnp.sign, weight_var=1.0), 1.0).iterate(-1 + 2.0**-40, 8)
+    with mp.workdps(40):
+        c = -1 + mp.mpf(2) ** -40
+        for gap, error in zip(path.one_minus, path.error, strict=True):
+            assert abs(gap - (1 - c)) <= error * gap
+            c = 2 / mp.pi * mp.asin(c)
