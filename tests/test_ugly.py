@@ -185,3 +185,11 @@ def test_the_error_of_a_trajectory_of_a_jump():
         for gap, error in zip(path.one_minus, path.error, strict=True):
             assert abs(gap - (1 - c)) <= error * gap
             c = 2 / mp.pi * mp.asin(c)
+
+
+def test_hermite_coefficients_of_what_grows_fast():
+    # exp(2z): a_k = e^2 2^k / sqrt(k!); h_k is as large far out as the density is small
+    a = mf.hermite_coefficients(jnp.exp, q=4.0, count=30)
+    exact = [float(mp.exp(2) * 2**k / mp.sqrt(mp.factorial(k))) for k in range(30)]
+    assert np.all(np.abs(a.coefficients - exact) <= a.error)
+    assert np.max(a.error) < 1e-11
