@@ -193,3 +193,22 @@ def test_hermite_coefficients_of_what_grows_fast():
     exact = [float(mp.exp(2) * 2**k / mp.sqrt(mp.factorial(k))) for k in range(30)]
     assert np.all(np.abs(a.coefficients - exact) <= a.error)
     assert np.max(a.error) < 1e-11
+
+
+@pytest.mark.parametrize(
+    "phi",
+    [
+        lambda x: jnp.tanh(x.astype(jnp.float32)),
+        lambda x: jnp.where(x < 5, jnp.tanh(x), jnp.nan),
+    ],
+)
+def test_a_phase_diagram_that_cannot_be_had(phi):
+    with pytest.raises(mf.UnresolvedError, match="around q = 1"):
+        mf.phase_diagram(phi, [0.5, 2.0], [0.0, 0.1])
+
+
+def test_nothing_at_all():
+    C = mf.correlation_map(mf.Network(lambda x: 0 * x, weight_var=1.5, bias_var=0.1), q=1.0)
+    np.testing.assert_array_equal(C([-1.0, -0.3, 0.0, 1.0]), 1.0)
+    np.testing.assert_array_equal(C.slope([-1.0, 0.5, 1.0]), 0.0)
+    assert float(C.fixed_point()) == 1.0
