@@ -89,7 +89,15 @@ def hermite_coefficients(
     if not 1 <= count <= 4096:
         raise ValueError(f"count: must be from 1 to 4096, got {count!r}")
     activation = as_activation(phi)
-    side = side_of(activation, variance, least=_SIGMAS)
+    second = float(activation.moments(np.array([variance])).value[0, 1])
+    sigmas, tail = _SIGMAS, np.inf
+    while tail > EPS * np.sqrt(second):  # h_k grows as fast as its bound: phi must not grow too
+        side = side_of(activation, variance, least=sigmas)
+        ends = side.edges[[0, -1]]
+        tail = float(np.sum(np.abs(side(ends)) * _root_density(ends)))
+        if side.reach < sigmas:  # no farther
+            break
+        sigmas *= 1.25
     edges = subdivided(side.edges, min(1.5, _WAVES / np.sqrt(count)))
     z = nodes(edges[:-1], edges[1:])
     value = side(z.ravel())
@@ -100,9 +108,8 @@ def hermite_coefficients(
     z = z.ravel()
     for k in range(count):
         coefficients[k] = np.sum(mass * value * now)
-        error[k] = np.sum(mass * np.abs(now) * (side.noise + (16 + k) * EPS * np.abs(value)))
+        error[k] = tail + np.sum(mass * np.abs(now) * (side.noise + (16 + k) * EPS * np.abs(value)))
         before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
-    second = activation.moments(np.array([variance])).value[0, 1]
     return HermiteCoefficients(
         activation, variance, coefficients, error, float(second - np.sum(coefficients**2))
     )

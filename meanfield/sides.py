@@ -69,7 +69,8 @@ def side_of(
         outwards = np.argsort(np.abs(samples.x))[::-1]
         outside = np.cumsum(masses[:, outwards], axis=1)
         counts = np.any(outside > _NEGLIGIBLE * outside[:, -1:], axis=0)
-        sigmas = float(np.abs(samples.x[outwards[np.argmax(counts)]])) / scale
+        farthest = float(np.abs(samples.x[outwards[np.argmax(counts)]]))
+        sigmas = farthest / scale if np.any(counts) else 0.0
         if sigmas * scale < 0.9 * reach or reach > _MOST_SIGMAS * scale or all(samples.broken):
             break
         reach *= 2

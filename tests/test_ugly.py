@@ -137,3 +137,78 @@ def test_a_number_of_coefficients(count):
         mf.hermite_coefficients("tanh", count=count)
     with pytest.raises(ValueError, match="^q: "):
         mf.hermite_coefficients("tanh", q=[1.0, 2.0])  # pyright: ignore[reportArgumentType]
+
+
+def test_a_trajectory_from_minus_one():
+    # relu(u) relu(-u) = 0, and |u| |-u| = u^2: the first layer leaves 0, and 1
+    relu = mf.correlation_map(mf.Network("relu", weight_var=2.0), 1.0)
+    assert relu.iterate(-1.0, 1)[1] == pytest.approx(0.0, abs=1e-14)
+    size = mf.correlation_map(mf.Network(jnp.abs, weight_var=1.0), 1.0)
+    assert size.iterate(-1.0, 1)[1] == pytest.approx(1.0, abs=1e-14)
+
+
+@pytest.mark.parametrize("phi", [jnp.sign, jnp.tanh, lambda x: x**3 / 15**0.5, jnp.sin])
+def test_odd_activations_keep_no_correlation(phi):
+    # C(0) = 0 up to rounding, and beyond it the table has no negative correlations
+    C = mf.correlation_map(mf.Network(phi, weight_var=1.0), 1.0)
+    np.testing.assert_allclose(C.iterate(0.0, 20).correlation, 0.0, atol=1e-12)
+
+
+def test_two_variances_can_turn_a_correlation_negative():
+    # phi is odd in u of variance 1, nearly, and turns round in v of variance 9
+    net = mf.Network(lambda x: x - 0.12 * x**3 * (jnp.abs(x) < 6), weight_var=1.0, bias_var=0.01)
+    C = mf.correlation_map(net, q=(0.5, 9.0))
+    path = C.iterate(0.4, 6)
+    assert path[1] == pytest.approx(C(0.4), abs=1e-13)
+    q = tuple(path.variance[1].tolist())
+    assert path[2] == pytest.approx(mf.correlation_map(net, q)(path[1]), abs=1e-12)
+    assert path[1] < 0
+
+
+@pytest.mark.parametrize("c0", [-1 + 2.0**-40, -1 + 2.0**-20])
+def test_the_error_of_a_trajectory_away_from_minus_one(c0):
+    # erf is odd: chaos drives correlations from -1 to 0, and with them the rounding of 1 - c
+    net = mf.Network("erf", weight_var=25.0)
+    q = mf.fixed_points(net)[1].q
+    path = mf.correlation_map(net, q).iterate(c0, 24)
+    with mp.workdps(40):
+        share, c = 2 * mp.mpf(q) / (1 + 2 * mp.mpf(q)), mp.mpf(c0)
+        for gap, error in zip(path.one_minus, path.error, strict=True):
+            assert abs(gap - (1 - c)) <= error * gap
+            c = mp.asin(share * c) / mp.asin(share)
+
+
+def test_the_error_of_a_trajectory_of_a_jump():
+    path = mf.correlation_map(mf.Network(jnp.sign, weight_var=1.0), 1.0).iterate(-1 + 2.0**-40, 8)
+    with mp.workdps(40):
+        c = -1 + mp.mpf(2) ** -40
+        for gap, error in zip(path.one_minus, path.error, strict=True):
+            assert abs(gap - (1 - c)) <= error * gap
+            c = 2 / mp.pi * mp.asin(c)
+
+
+def test_hermite_coefficients_of_what_grows_fast():
+    # exp(2z): a_k = e^2 2^k / sqrt(k!); h_k is as large far out as the density is small
+    a = mf.hermite_coefficients(jnp.exp, q=4.0, count=30)
+    exact = [float(mp.exp(2) * 2**k / mp.sqrt(mp.factorial(k))) for k in range(30)]
+    assert np.all(np.abs(a.coefficients - exact) <= a.error)
+    assert np.max(a.error) < 1e-11
+
+
+@pytest.mark.parametrize(
+    "phi",
+    [
+        lambda x: jnp.tanh(x.astype(jnp.float32)),
+        lambda x: jnp.where(x < 5, jnp.tanh(x), jnp.nan),
+    ],
+)
+def test_a_phase_diagram_that_cannot_be_had(phi):
+    with pytest.raises(mf.UnresolvedError, match="around q = 1"):
+        mf.phase_diagram(phi, [0.5, 2.0], [0.0, 0.1])
+
+
+def test_nothing_at_all():
+    C = mf.correlation_map(mf.Network(lambda x: 0 * x, weight_var=1.5, bias_var=0.1), q=1.0)
+    np.testing.assert_array_equal(C([-1.0, -0.3, 0.0, 1.0]), 1.0)
+    np.testing.assert_array_equal(C.slope([-1.0, 0.5, 1.0]), 0.0)
+    assert float(C.fixed_point()) == 1.0

@@ -150,6 +150,7 @@ def _layer(cells: Callable[..., Any], g: Any, xp: Any) -> Any:
     """`D(g)` for `g` of shape (n,), from the series of each one's cell: positive or not, octave."""
     near = xp.minimum(g, 2.0 - g)
     mantissa, exponent = xp.frexp(near)
+    exponent = xp.where(near > 0, exponent, -_OCTAVES)  # that of 0 is 0
     octave = xp.clip(_OCTAVES + exponent - 1, 0, _OCTAVES - 1)
     u = xp.where(
         (exponent > -_OCTAVES) & (near < 1), 4.0 * mantissa - 3.0, -1.0 + 2.0 * (near >= 1)
@@ -162,22 +163,32 @@ def _layer(cells: Callable[..., Any], g: Any, xp: Any) -> Any:
     return value * xp.where(g > 1, 1.0, g)
 
 
+def _amplification(complement: Callable[[Array], Array], g: Array, after: Array) -> Array:
+    """By how much a layer multiplies relative errors of `g`, at most.
+
+    By convexity it does not where `c >= 0`; below, `|C'(c)| <= C'(|c|) <= (1 - C(|c|))/(1 - |c|)`.
+    """
+    h = np.maximum(0.5 * (2 - g), 4 * EPS)  # some way from the rounding of g, where phi jumps
+    steepest = complement(h.ravel()).reshape(h.shape) / h
+    return np.where(g > 1, g * steepest / np.maximum(after, _LEAST), 1.0)
+
+
 @jax.jit
-def _layers(coefficients: jax.Array, g: jax.Array) -> jax.Array:
+def _layers(coefficients: jax.Array, g: jax.Array, most: float) -> jax.Array:
     def step(g, _):
-        after = jnp.clip(_layer(lambda *cell: coefficients[cell], g, jnp), 0.0, 2.0)
+        after = jnp.clip(_layer(lambda *cell: coefficients[cell], g, jnp), 0.0, most)
         return after, after
 
     return jax.lax.scan(step, g, length=_CHUNK)[1]
 
 
-def _repeated(coefficients: Array, g: Array, layers: int) -> Array:
+def _repeated(coefficients: Array, g: Array, layers: int, most: float) -> Array:
     """`layers` layers of one map, shape (layers, n)."""
     parts, width = [], 1 << max(3, (len(g) - 1).bit_length())  # compiled for few widths
     now = np.concatenate([g, np.full(width - len(g), g[-1])])
     for _ in range(-(-layers // _CHUNK)):
         with concrete():
-            parts.append(np.asarray(_layers(coefficients, now)))
+            parts.append(np.asarray(_layers(coefficients, now, most)))
         now = parts[-1][-1]
     return np.concatenate(parts)[:layers, : len(g)]
 
@@ -193,29 +204,47 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
     with np.errstate(invalid="ignore"):  # where both are infinite
         apart = np.abs(variances[:, 0] - variances[:, -1]) > _SETTLED * variances[:, 0]
     start = int(np.max(np.nonzero(moving | apart)[0], initial=-1)) + 1
-    gaps, errors = np.full((depth + 1, len(g)), np.nan), np.full(depth + 1, np.inf)
+    gaps = np.full((depth + 1, len(g)), np.nan)
+    errors = np.full_like(gaps, np.inf)
     gaps[0], errors[0] = g, EPS
-    family = _Family(network.activation, bool(np.any(g > 1)), variances[: start + 1, 0])
+    # of one variance C(c) >= 0 where c >= 0, and it is rounding if it is not
+    with_negative = bool(np.any(g > 1)) or len(pair) > 1
+    most = 2.0 if with_negative else 1.0
+    family = _Family(network.activation, with_negative, variances[: start + 1, 0])
     try:
         for layer in range(min(start, depth)):
             if not np.all(here[layer : layer + 2]):
                 break
             if apart[layer] or not family.interpolates:
                 q = variances[layer].tolist()
-                values = replace(C, q=tuple(q) if apart[layer] else q[0])._complement(gaps[layer])
-                after = values.value
-                error = float(np.max(values.error / np.maximum(after, _LEAST), initial=0.0))
+                this = replace(C, q=tuple(q) if apart[layer] else q[0])
+                values = this._complement(gaps[layer])
+                after, error = values.value, values.error / np.maximum(values.value, _LEAST)
+                complement = None if apart[layer] else lambda h, C=this: C._complement(h).value
             else:
-                after, error = family.layer(float(variances[layer, 0]), gaps[layer])
-                after = after * (network.weight_var / variances[layer + 1, 0])
-            gaps[layer + 1], errors[layer + 1] = np.clip(after, 0.0, 2.0), errors[layer] + error
+                q, ratio = variances[layer, 0], network.weight_var / variances[layer + 1, 0]
+                after, error = family.layer(float(q), gaps[layer])
+                after = after * ratio
+                complement = lambda h, q=q, ratio=ratio: family.layer(float(q), h)[0] * ratio  # noqa: E731
+            gaps[layer + 1] = np.clip(after, 0.0, most)
+            grown = _amplification(complement, gaps[layer], gaps[layer + 1]) if complement else 1.0
+            errors[layer + 1] = errors[layer] * grown + error
         if start < depth and len(g):
             q = float(variances[start, 0])
             table = family.table(q)
-            gaps[start + 1 :] = _repeated(
-                table.coefficients * (network.weight_var / q), gaps[start], depth - start
+            series = table.coefficients * (network.weight_var / q)
+            gaps[start + 1 :] = _repeated(series, gaps[start], depth - start, most)
+            errors[start + 1 :] = (
+                errors[start] + table.error * np.arange(1, depth - start + 1)[:, None]
             )
-            errors[start + 1 :] = errors[start] + table.error * np.arange(1, depth - start + 1)
+            for first in range(start, depth, _CHUNK) if most > 1 else ():
+                last = min(first + _CHUNK, depth)
+                grown = _amplification(
+                    lambda h: _layer(lambda *cell: series[cell], h, np),
+                    gaps[first:last], gaps[first + 1 : last + 1],
+                )  # fmt: skip
+                for layer in range(first, last):
+                    errors[layer + 1] = errors[layer] * grown[layer - first] + table.error
     except UnresolvedError:
         pass  # the variance has left what can be sampled: nan from here on
     shape = (depth + 1, *c0.shape)
@@ -224,7 +253,7 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
         correlation=(1 - gaps).reshape(shape),
         one_minus=gaps.reshape(shape),
         variance=variances[:, 0] if len(pair) == 1 else variances,
-        error=(errors[:, None] * np.ones_like(gaps)).reshape(shape),
+        error=errors.reshape(shape),
     )
 
 

@@ -127,6 +127,12 @@ def table_of(activation: Activation) -> Table:
         UnresolvedError: it cannot be computed around `q = 1`.
     """
     cells = _monotone(_joined([_downwards(activation), *_upwards(activation)]))
+    if not len(cells.left):
+        raise UnresolvedError(
+            f"{activation.name}: its moments cannot be computed to the digits of a phase diagram "
+            "around q = 1: it ends, or its values are noisy (float32?); compute it in float64, or "
+            "scale it: phi(b x) at q is phi at b^2 q"
+        )
     infinite = bool(len(activation.jumps)) or activation.columns(LEAST_REACH).samples.is_infinite(2)
     beside = activation.sampled.values(np.array([-_TINY, _TINY]))
     at_zero = float(np.mean(beside**2))
