@@ -1,5 +1,7 @@
 """`E[phi(u) phi(v)]` at every correlation: closed forms, reference, Hermite series, properties."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+
 from collections.abc import Callable
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Hermite coefficients against closed forms and against the moments."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+
 import numpy as np
 import pytest
 from mpmath import fac2, factorial, mpf, pi, sqrt

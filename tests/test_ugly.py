@@ -1,5 +1,7 @@
 """Activations and correlations that nobody would choose, beside closed forms and quadrature."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+
 import jax
 import jax.numpy as jnp
 import numpy as np
