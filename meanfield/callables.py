@@ -50,6 +50,10 @@ class Box(Protocol):
         """Values alone, at many inputs; shape (n,)."""
         ...
 
+    def slopes(self, x: Array) -> Array | None:
+        """Slopes alone; None for a black box."""
+        ...
+
 
 class TracedFunction(NamedTuple):
     """A JAX activation as a jaxpr; its constants may be tracers of a transformation."""
@@ -170,20 +174,35 @@ class _JaxBox:
 
     @cached_property
     def _values(self) -> Callable:
+        return self._compiled(self._function.value)
+
+    @cached_property
+    def _slopes(self) -> Callable:
+        return self._compiled(lambda x: self._function.value_and_slope(x)[1])
+
+    def _compiled(self, function: Callable) -> Callable:
         with double(), jax.disable_jit(False):
             shape = jax.ShapeDtypeStruct((_MANY, BLOCK), jnp.float64)
-            return jax.jit(jax.vmap(self._function.value)).lower(shape).compile()
+            return jax.jit(jax.vmap(function)).lower(shape).compile()
 
     def values(self, x: Array) -> Array:
-        blocks, compiled = _padded(x, _MANY * BLOCK).reshape(-1, _MANY, BLOCK), self._values
-        with concrete():
-            return np.concatenate([np.ravel(compiled(b)) for b in blocks])[: len(x)]
+        return _in_blocks(self._values, x)
+
+    def slopes(self, x: Array) -> Array | None:
+        return _in_blocks(self._slopes, x) if self._has_slope else None
 
     def __call__(self, x: Array) -> Sampled:
         blocks = _padded(x, BLOCK).reshape(-1, BLOCK)
         with concrete():
             rows = np.concatenate([np.asarray(self._probe(b)) for b in blocks], axis=1)[:, : len(x)]
         return Sampled(rows[0], rows[1] if self._has_slope else None, rows[1 + self._has_slope :])
+
+
+def _in_blocks(compiled: Callable, x: Array) -> Array:
+    """What a compiled function gives at any number of inputs."""
+    blocks = _padded(x, _MANY * BLOCK).reshape(-1, _MANY, BLOCK)
+    with concrete():
+        return np.concatenate([np.ravel(compiled(b)) for b in blocks])[: len(x)]
 
 
 def _padded(x: Array, block: int) -> Array:
@@ -213,6 +232,9 @@ class _CalledBox:
 
     def values(self, x: Array) -> Array:
         return self(x).value
+
+    def slopes(self, x: Array) -> None:
+        return None
 
 
 def _seen_eps(call: Callable[[Array], np.ndarray]) -> float:

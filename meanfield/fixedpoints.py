@@ -282,10 +282,20 @@ def _correlation(
         return 1.0, chi1, {"correlation": 0.0, "correlation_slope": chi1_error}
     if q == 0:
         return nan, nan, {"correlation": inf, "correlation_slope": inf}
-    at, beside = (correlation_map(network, v).fixed_point() for v in (q, q + q_error))
+    C = correlation_map(network, q)
+    at = C.fixed_point()
+    # An error of q moves 1 - C by as much, relatively, as it does the moments: by a small power,
+    # twice that of the steeper one for good measure. Next to c = 1 also C'' is 1 / (1 - c) at most.
+    powers = [
+        q * float(m.first[0] / m.value[0])
+        for m in (second_moment(network.activation, np.array([q]), f) for f in ("phi2", "dphi2"))
+        if m.value[0] > 0 and isfinite(m.value[0])
+    ]
+    moved = 2 * max(1.0, *map(abs, powers)) * q_error / q
+    shift = at.one_minus * moved / (1 - at.slope)
     errors = {
-        "correlation": at.error + abs(beside.correlation - at.correlation),
-        "correlation_slope": at.slope_error + abs(beside.slope - at.slope),
+        "correlation": at.error + shift,
+        "correlation_slope": at.slope_error + moved + 2 * shift / max(at.one_minus, shift),
     }
     return at.correlation, at.slope, errors
 

@@ -229,7 +229,9 @@ def digits(value: float, error: float | None) -> str:
     if error is None or not isfinite(value) or value == 0:
         return f"{value:.6g}"
     if not isfinite(error) or error >= abs(value):
-        return f"{value:.0e} (no digit is certain: the error is {error:.0e})"
+        if not isfinite(error):
+            return f"unknown, perhaps {value:.0e}"
+        return f"0 within {1.5 * (abs(value) + error):.0e}"  # one digit, which is not rounded down
     certain = 15 if error <= 0 else floor(log10(abs(value))) - floor(log10(2 * error))
     return f"{value:.{max(1, min(15, certain))}g}"
 

@@ -41,7 +41,7 @@ class Side:
         x = self.scale * z
         if not self.derivative:
             return self.activation.sampled.values(x)
-        slope = self.activation.sampled(x).slope
+        slope = self.activation.sampled.slopes(x)
         if slope is None:
             slope = _slope(_pieces(self.activation, _octave(self.reach * abs(self.scale))), x)
         return slope
