@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 _WIDEST = 1.0  # panels in y, for y of the largest variance, 1/2
 RESOLVED = 1e-13
 _NARROWEST = 2.0**-30
+_NOISE = 1e-6  # what may pass for rounding, in float32
 _MANY_CROSSINGS = 256
 _MOST_NODES = 1 << 25
 _AT_ONCE = 1 << 18  # nodes: 50 MB
@@ -41,6 +42,7 @@ class StructurePanels(NamedTuple):
     doubt: Array  # of F / y^power, shape (panels, order)
 
 
+@np.errstate(divide="ignore", invalid="ignore")  # where F is 0 throughout
 def resolved_structure(f: Side, g: Side, power: int, t: Array) -> StructurePanels:
     """Bisect panels in `y` until `F / y^power` is resolved on each."""
     noise = max(f.noise, g.noise)
@@ -48,6 +50,7 @@ def resolved_structure(f: Side, g: Side, power: int, t: Array) -> StructurePanel
     left, right = edges[:-1], edges[1:]
     done: list[StructurePanels] = []
     count, at, sizes = 0, np.array([]), np.zeros((0, len(t)))
+    history = np.full((len(left), 3), np.inf)  # last coefficients up to three bisections ago
     while len(left):
         y = nodes(left, right)
         count += _nodes_for(f, g, y.size)
@@ -67,16 +70,22 @@ def resolved_structure(f: Side, g: Side, power: int, t: Array) -> StructurePanel
         inner = inner[np.searchsorted(at[order], left, side="right") - 1]
         own = np.max(reduced, axis=1)
         # a sum of squares of differences, whose roundings are random
-        rounding = noise * np.max(np.sqrt(F) * np.sqrt(size) / y[:, :, None] ** power, axis=1)
+        off = noise * np.sqrt(size)
+        rounding = np.max(off * (np.sqrt(F) + off) / y[:, :, None] ** power, axis=1)
         rounding += 4 * EPS * own
         last = np.max(np.abs(legendre_series(reduced)[:, -2:]), axis=1)
         counts = (right**power * np.exp(-left * left))[:, None]
         first = (left == 0)[:, None]
         small = np.where(first, last, last * counts) <= RESOLVED * np.where(first, own, inner)
         ended = np.all(small | (last <= rounding), axis=1)
+        # slopes of a float32 tanh far out are rounded as those near zero are: noise that is more
+        # than its own size says, but looks alike however near one looks (as cusps do, next to 0)
+        worst, largest = np.max(last * counts / inner, axis=1), np.max(last, axis=1)
+        ended |= (largest >= 0.4 * history[:, 0]) & (worst <= _NOISE) & (left > 0)
         ended |= right - left < _NARROWEST
         panels = StructurePanels(left, right, y, F, last + rounding)
         done.append(StructurePanels(*(part[ended] for part in panels)))
+        history = np.repeat(np.column_stack([history[:, 1:], largest])[~ended], 2, axis=0)
         middle = 0.5 * (left + right)
         left, right = (
             np.column_stack(ends)[~ended].ravel() for ends in ((left, middle), (middle, right))

@@ -123,6 +123,25 @@ def test_black_boxes_agree_with_jax() -> None:
         assert np.all(theirs.error <= 1e-10 * theirs.value)
 
 
+@pytest.mark.parametrize("derivative", [False, True])
+@pytest.mark.parametrize(
+    ("single", "double"),
+    [
+        (lambda x: jnp.tanh(x.astype(jnp.float32)), jnp.tanh),
+        (lambda x: np.tanh(x.astype(np.float32)), jnp.tanh),
+        (lambda x: jnp.clip(x.astype(jnp.float32), -1, 1), lambda x: jnp.clip(x, -1, 1)),
+    ],
+    ids="jax numpy kinked".split(),
+)
+def test_single_precision_has_honest_errors(single, double, derivative: bool) -> None:
+    gaps = np.array([1.8, 1.0, 0.3, 1e-3])
+    found, true = (
+        Covariance(mf.Activation(phi), 0.8, derivative).difference(gaps) for phi in (single, double)
+    )
+    assert np.all(np.abs(found.value - true.value) <= found.error)
+    assert np.all(found.error <= (2e-2 if derivative else 3e-5) * true.value)
+
+
 @pytest.mark.parametrize(
     "phi",
     [
