@@ -118,8 +118,13 @@ def test_closed_form(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in CLOSED_FORMS if CATALOGUE[name].parameters])
 def test_closed_form_at_other_parameters(name: str, seed: int) -> None:
     parameters = usual(name, seed)
-    true = table(CLOSED_FORMS[name], VARIANCES, parameters)
-    check(mf.Activation(name, **parameters), VARIANCES, true)
+    activation = mf.Activation(name, **parameters)
+    variances = np.array(VARIANCES)
+    if name == "snake" and parameters["alpha"] > 2:  # 27,000 waves: more panels than there may be
+        with pytest.raises(mf.UnresolvedError, match="ask for a smaller variance"):
+            activation.moments(np.array([1e6]))
+        variances = variances[variances < 3e5]
+    check(activation, variances, table(CLOSED_FORMS[name], variances, parameters))
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
