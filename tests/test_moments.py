@@ -120,7 +120,7 @@ def test_closed_form_at_other_parameters(name: str, seed: int) -> None:
     parameters = usual(name, seed)
     activation = mf.Activation(name, **parameters)
     variances = np.array(VARIANCES)
-    if name == "snake" and parameters["alpha"] > 2:  # 27,000 waves: more panels than there may be
+    if name == "snake" and parameters["alpha"] > 2.6:  # 27,000 waves: more panels than there may be
         with pytest.raises(mf.UnresolvedError, match="ask for a smaller variance"):
             activation.moments(np.array([1e6]))
         variances = variances[variances < 3e5]
