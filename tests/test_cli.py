@@ -122,6 +122,9 @@ def test_help_names_the_commands() -> None:
         "phase tanh -o no/such/folder/tanh.png",
         "maps tanh --weight-var one",
         "maps tanh -o tanh",
+        "maps tanh --q0 1",
+        "maps tanh --q0 0 -o tanh.png",
+        "maps tanh --log",
     ],
 )
 def test_usage_errors_exit_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from meanfield.cli.arguments import add_activation, add_command, add_json, add_weights, load
@@ -51,6 +52,10 @@ def run(args: argparse.Namespace) -> None:
     from meanfield.fixedpoints import fixed_points
     from meanfield.maps.correlation import correlation_map
 
+    if args.q0 is not None and not 0 < args.q0 < inf:
+        args.parser.error(f"argument --q0: a variance must be finite and > 0, got {args.q0:g}")
+    if (args.q0 is not None or args.log) and not any(map(is_picture, args.output)):
+        args.parser.error("arguments --q0 and --log are for a picture: give -o FILE.png as well")
     chosen = _network(args)
     points = fixed_points(chosen)
     maps = [correlation_map(point) for point in _where(points, chosen)]
