@@ -79,7 +79,7 @@ def columns_of(samples: Samples) -> Columns:
     blocks: list[tuple[Array, ...]] = []
     powers: list[NDArray[np.bool_]] = []
     for power in (0, 1, 2, 4) if largest > 1e70 else (1,):
-        parts = _parts(samples, exponent, power)
+        parts = _parts(samples, exponent, power, _HEADROOM * (largest > 1e70))
         cuts = range(0, len(parts[0]), _NODES)
         blocks.extend(tuple(part[i : i + _NODES] for part in parts) for i in cuts)
         powers.extend([np.tile(power == POWERS, 6)] * len(cuts))
@@ -88,7 +88,7 @@ def columns_of(samples: Samples) -> Columns:
     return Columns(samples, tuple(blocks), nearest, scaled, unseen_of(samples))
 
 
-def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
+def _parts(samples: Samples, exponent: Array, power: int, headroom: float) -> list[Array]:
     """`x, width, log scale, columns`, padded to whole blocks."""
     unscale = np.exp2(-exponent)
     v, d = samples.value * unscale, samples.slope * unscale
@@ -117,7 +117,8 @@ def _parts(samples: Samples, exponent: Array, power: int) -> list[Array]:
         table = tables[parity][kind]
         columns[: len(x), start : start + len(table)] = (table * weight).T
         start += len(table)
-    vectors = [samples.x, samples.width, power * (exponent * np.log(2.0) + samples.log_scale)]
+    log = (power * exponent - headroom) * np.log(2.0) + power * samples.log_scale
+    vectors = [samples.x, samples.width, log]
     return [*(np.pad(part, (0, length - len(x)), "edge") for part in vectors), columns]
 
 
@@ -132,6 +133,9 @@ _LAYOUT = (
 )  # fmt: skip
 _POWER_OF_X = np.concatenate([np.full((6, 3)[parity], k) for parity, _, k in _LAYOUT])
 _FOR_VALUES = 24
+# Sums of x^6 |phi|^4, of which errors are made, exceed float64 before the moments do. Where samples
+# are scaled they are summed this many binades lower.
+_HEADROOM = 64
 
 
 def _sums(q, x, width, power_log, columns, count, xp: Any = jnp):
@@ -259,7 +263,7 @@ def _total(columns: Columns, q: Array, derivatives: bool) -> Array:
         if columns.powers:  # each block counts for the moments of its power alone
             parts.append(sum(
                 np.where(columns.powers[i][: 36 if derivatives else 12],
-                         _moments_from(s, part, derivatives), 0.0)
+                         _moments_from(s, part, derivatives) * 2.0**_HEADROOM, 0.0)
                 for i, s in zip(seen, sums, strict=True)
             ))  # fmt: skip
         else:
