@@ -135,7 +135,9 @@ def test_a_doubtful_kink_does_not_take_the_panels_away() -> None:
 
 
 @pytest.mark.parametrize("xp", [jnp, np], ids=["jax", "numpy"])
-@pytest.mark.parametrize(("q", "power"), [(200, 2), (300, 2), (340, 2), (353, 2), (500, 1), (1000, 1)])
+@pytest.mark.parametrize(
+    ("q", "power"), [(200, 2), (300, 2), (340, 2), (353, 2), (500, 1), (1000, 1)]
+)
 def test_exponentials_past_their_overflow(q: int, power: int, xp: Any) -> None:
     for rate in (1.0, -1.0):
         activation = mf.Activation(lambda x, rate=rate: xp.exp(rate * x))
