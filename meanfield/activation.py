@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from meanfield.callables import Box, TracedFunction, open_box
+from meanfield.callables import Box, open_box
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import Columns, Moments, columns_of, moments_of
 from meanfield.interpolation import interpolate
 from meanfield.overflow import continued
 from meanfield.precision import is_traced
 from meanfield.samples import Samples, sample
+from meanfield.tracing import TracedFunction
 
 __all__ = ["LEAST_REACH", "Activation", "as_activation", "remembered"]
 

@@ -238,11 +238,10 @@ class Covariance:
         """
         h = 2 - g if h is None else h
         result = Values(*np.empty((3, len(g))))
-        for which, sign, gap, half in (
-            (g <= 1, 1.0, g, "_alike"), (g > 1, -1.0, h, "_opposite"),
-        ):  # fmt: skip
+        for which, sign, gap in ((g <= 1, 1.0, g), (g > 1, -1.0, h)):
             if np.any(which):
-                value, slope, error = getattr(self, half)(gap[which])
+                half = self._alike if sign > 0 else self._opposite
+                value, slope, error = half(gap[which])
                 result.value[which], result.error[which] = value, error
                 result.slope[which] = sign * slope
         return result

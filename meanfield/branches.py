@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.callables import BLOCK, Box
+from meanfield.callables import Box
 from meanfield.errors import UnresolvedError
+from meanfield.tracing import BLOCK
 
 __all__ = ["MAX_KINKS", "ZERO", "branch_changes", "merged"]
 

@@ -23,11 +23,11 @@ import numpy as np
 from jax import lax
 
 from meanfield.activation import Activation
-from meanfield.callables import BLOCK, TracedFunction, trace
 from meanfield.gaussian import lost_share
 from meanfield.legendre import NODES, TO_COEFFICIENTS, WEIGHTS, noise, slopes_at_nodes
 from meanfield.network import FixedPoint, Network, Phase
 from meanfield.precision import EPS, double, is_traced
+from meanfield.tracing import BLOCK, TracedFunction, trace
 
 __all__ = ["MAX_TRACED_KINKS", "critical_in_trace"]
 

@@ -8,6 +8,7 @@ they are analytic too (see `meanfield.interpolation`).
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -134,6 +135,10 @@ class _Family:
         after = _layer(lambda *cell: np.tensordot(powers, series.coefficients[:, *cell], 1), g, np)
         return after, series.error
 
+    def scaled(self, q: float, ratio: float, g: Array) -> Array:
+        """`ratio D(g)`: with `weight_var / V(q)` what one layer makes of `g`."""
+        return ratio * self.layer(q, g)[0]
+
     def _remembered(self, octave: float, make: Callable[[], _Table]) -> _Table:
         if octave not in self._tables:
             self._tables[octave] = make()
@@ -225,7 +230,7 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
                 q, ratio = variances[layer, 0], network.weight_var / variances[layer + 1, 0]
                 after, error = family.layer(float(q), gaps[layer])
                 after = after * ratio
-                complement = lambda h, q=q, ratio=ratio: family.layer(float(q), h)[0] * ratio  # noqa: E731
+                complement = partial(family.scaled, float(q), ratio)
             gaps[layer + 1] = np.clip(after, 0.0, most)
             grown = _amplification(complement, gaps[layer], gaps[layer + 1]) if complement else 1.0
             errors[layer + 1] = errors[layer] * grown + error

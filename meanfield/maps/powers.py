@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.activation import LEAST_REACH, Activation
-from meanfield.callables import Box, TracedFunction
+from meanfield.callables import Box
 from meanfield.gaussian import MOMENTS
 from meanfield.precision import EPS
 from meanfield.samples import Samples
+from meanfield.tracing import TracedFunction
 
 __all__ = ["FARTHEST", "NEAREST", "Powers", "far_out", "near_zero"]
 
