@@ -1,6 +1,7 @@
 """Architectures: composed maps against those of plain networks, closed forms, finite networks."""
 
 import math
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -222,7 +223,10 @@ def test_bad_input(make, message: str) -> None:
 
 
 def test_wrong_types() -> None:
-    for make in (lambda: ml.serial("relu"), lambda: ml.repeat(RELU_BRANCH, 2.5)):
+    for make in (
+        lambda: ml.serial(cast(Any, "relu")),
+        lambda: ml.repeat(RELU_BRANCH, cast(Any, 2.5)),
+    ):
         with pytest.raises(TypeError):
             make()
 

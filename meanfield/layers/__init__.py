@@ -5,7 +5,25 @@
     block = ml.residual(ml.serial(ml.dense(2.0), ml.activation("gelu"), ml.dense(1.0)), scale=0.1)
     trace = ml.propagate(ml.repeat(block, 100), q=1.0, correlation=0.3)
 
-A new layer takes one file: a `Layer` with the map of the `State` that it makes.
+A new layer is one class, with the map of the `State` and the same with finite width. Inverted
+dropout, which draws a mask for each input:
+
+    >>> import numpy as np, meanfield.layers as ml
+    >>> from dataclasses import dataclass, replace
+    >>> @dataclass(frozen=True)
+    ... class Dropout(ml.Layer):
+    ...     keep: float
+    ...     def __call__(self, state):
+    ...         more = np.where(np.eye(len(state.gap)), 0, 1 / self.keep - 1)
+    ...         variance = state.variance / self.keep
+    ...         gap = state.gap + more * (state.variance[:, None] + state.variance) / 2
+    ...         return replace(state, variance=variance, gap=gap, gaussian=False)
+    ...     def sample(self, x, rng):
+    ...         return x * (rng.random(x.shape) < self.keep) / self.keep
+    >>> block = ml.serial(ml.activation("relu"), Dropout(0.9), ml.dense(2 * 0.9))
+    >>> trace = ml.propagate(ml.repeat(block, 100), q=1.0, correlation=0.5)
+    >>> [round(float(x), 4) for x in (trace.variance[-1], trace.correlation[-1])]
+    [1.0, 0.6271]
 """
 
 from meanfield.layers.composition import identity, parallel, repeat, residual, serial

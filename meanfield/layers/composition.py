@@ -109,7 +109,8 @@ class Parallel(Layer):
             )
 
         def summed(name: str) -> Array:
-            return sum(x**2 * getattr(part, name) for x, part in zip(s, parts, strict=True))
+            values = np.array([getattr(part, name) for part in parts])
+            return np.tensordot(s**2, values, 1)
 
         return State(
             variance=summed("variance") + beside,
@@ -122,7 +123,7 @@ class Parallel(Layer):
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
         parts = [branch.sample(x, rng) for branch in self.branches]
-        return sum(s * part for s, part in zip(self._numbers(), parts, strict=True))
+        return np.tensordot(np.array(self._numbers()), np.array(parts), 1)
 
     def in_depth(self, depth: int) -> Layer:
         scales = tuple(float(s(depth)) if callable(s) else s for s in self.scales)

@@ -63,12 +63,12 @@ class Trace:
 
     layer: Layer
     variance: Array
-    one_minus: Array | None
+    one_minus: Any
     gradient: Array
     error: Array
 
     @property
-    def correlation(self) -> Array | None:
+    def correlation(self) -> Any:
         """Correlations `c`; None for one input."""
         return None if self.one_minus is None else 1 - self.one_minus
 
