@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
 from meanfield.precision import EPS
 
-__all__ = ["activation", "dense"]
+__all__ = ["activation", "dense", "dense_variance"]
 
 Array = NDArray[np.float64]
 
@@ -65,7 +66,7 @@ def dense(weight_var: float, bias_var: float = 0.0) -> Layer:
         >>> ml.propagate(ml.dense(weight_var=2.0, bias_var=0.5), q=1.0).variance
         array([1. , 2.5])
     """
-    return Dense(_variance("weight_var", weight_var), _variance("bias_var", bias_var))
+    return Dense(dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var))
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,24 @@ class ActivationLayer(Layer):
                 f"activation: {self.phi.name} gets signals that are not Gaussian, as behind "
                 "another activation; put a dense layer before it"
             )
+        if state.batch < inf and not self.phi.is_homogeneous:
+            raise MeanFieldError(
+                f"activation: {self.phi.name} behind a batch norm of {state.batch:g} inputs has no "
+                "map, since its units are not Gaussian; take batch_norm() of infinitely many"
+            )
         values, slopes = dual(self.phi, state), dual(self.phi, state, derivative=True)
+        tangent = (state.tangent + state.radial * state.covariance) * slopes.covariance
         return replace(
             state,
             variance=values.variance,
             gap=values.gap,
             mean=self._mean(state.variance),
-            tangent=state.tangent * slopes.covariance,
+            # phi'(x) x = phi(x) wherever something was lost along the signal
+            tangent=tangent - state.radial * values.covariance,
             gaussian=False,
             error=state.error + max(values.error, slopes.error),
+            batch=inf,
+            radial=0.0,
         )
 
     def _mean(self, variance: Array) -> Array:
@@ -122,7 +132,8 @@ def activation(phi: Callable | str | Activation) -> Layer:
     return ActivationLayer(as_activation(phi))
 
 
-def _variance(name: str, value: float) -> float:
+def dense_variance(name: str, value: float) -> float:
+    """A variance that a person gave, checked."""
     variance = checked_variances(name, value, ">= 0")
     if variance.ndim:
         raise ValueError(f"{name}: must be one variance, got an array of shape {variance.shape}")

@@ -6,7 +6,7 @@ over the units of the layer:
     variance[a]    K_aa = <x_a^2>
     gap[a, b]      <(x_a - x_b)^2> / 2, so that K_ab = (K_aa + K_bb)/2 - gap[a, b]
     mean[a]        <x_a>, which is 0 behind any dense layer
-    tangent[a, b]  <dx_a dx_b> of what one random direction of the input, of size 1, has become
+    tangent[a, b]  <dx_a dx_b> of what random directions of the inputs, of size 1, have become
 
 Gaps are sums of squares: through every layer they keep their relative precision, where `K_ab`
 loses that of `1 - c`. The diagonal of the tangents is the growth of the mean squared gradient, the
@@ -14,6 +14,7 @@ averaged partial Jacobian of Doshi, He & Gromov 2023, arXiv 2111.12143.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +36,10 @@ class State:
         mean: shape `(n,)`.
         tangent: shape `(n, n)`.
         gaussian: whether the units are jointly Gaussian, as behind a dense layer.
-        error: bound of the relative errors of variances and gaps.
+        error: estimate of the relative errors of variances and gaps.
+        batch: of how many inputs each unit was normalised: it is Gaussian but for its size.
+        radial: `r` where directions `dx` lost the part along the signal, so that given `x` their
+            `<dx_a dx_b>` is `tangent_ab + r (K_ab - x_a x_b)`.
     """
 
     variance: Array
@@ -44,6 +48,8 @@ class State:
     tangent: Array
     gaussian: bool
     error: float = 0.0
+    batch: float = inf
+    radial: float = 0.0
 
     @property
     def covariance(self) -> Array:
@@ -85,4 +91,4 @@ def start(q: ArrayLike, correlation: ArrayLike | None = None) -> State:
         )
     root = np.sqrt(variance)
     gap = 0.5 * (root[:, None] - root) ** 2 + root[:, None] * root * (1 - c)
-    return State(variance, gap, np.zeros(len(variance)), np.ones_like(c), gaussian=True)
+    return State(variance, gap, np.zeros(len(variance)), np.eye(len(c)), gaussian=True)
