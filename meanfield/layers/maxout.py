@@ -39,8 +39,9 @@ _INNER = 24  # on the way from 0 to an angle
 def _normal(count: int, sigmas: float) -> tuple[Array, Array]:
     """Nodes and weights of a mean over a standard normal."""
     x, w = np.polynomial.legendre.leggauss(count)
-    w = w * np.exp(-0.5 * (sigmas * x) ** 2)
-    return sigmas * x, w / np.sum(w)
+    x = np.asarray(sigmas * x, np.float64)
+    w = np.asarray(w * np.exp(-0.5 * x**2), np.float64)
+    return x, w / np.sum(w)
 
 
 @lru_cache(maxsize=8)
