@@ -1,7 +1,7 @@
 """The dense layer, and the activation that acts on what it makes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +10,9 @@ from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
-from meanfield.layers.duals import dual
+from meanfield.layers.duals import dual, dual_of_slopes
 from meanfield.layers.layer import Layer
-from meanfield.layers.state import State
+from meanfield.layers.state import State, joined
 from meanfield.precision import EPS
 
 __all__ = ["activation", "dense"]
@@ -29,13 +29,18 @@ class Dense(Layer):
     mixes = True
 
     def __call__(self, state: State) -> State:
+        variance, one_minus = self.weight_var * state.variance, state.one_minus
+        if self.bias_var:
+            bias = np.full_like(variance, self.bias_var), np.zeros_like(one_minus)
+            variance, one_minus = joined([(variance, one_minus), bias])
         return State(
-            variance=self.weight_var * state.variance + self.bias_var,
-            gap=self.weight_var * state.gap,
+            variance=variance,
+            one_minus=one_minus,
             mean=np.zeros_like(state.variance),
             tangent=self.weight_var * state.tangent,
             gaussian=True,
             error=state.error + EPS,
+            one_minus_error=state.one_minus_error + EPS,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -80,15 +85,15 @@ class ActivationLayer(Layer):
                 f"activation: {self.phi.name} gets signals that are not Gaussian, as behind "
                 "another activation; put a dense layer before it"
             )
-        values, slopes = dual(self.phi, state), dual(self.phi, state, derivative=True)
-        return replace(
-            state,
+        values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
+        return State(
             variance=values.variance,
-            gap=values.gap,
+            one_minus=values.one_minus,
             mean=self._mean(state.variance),
             tangent=state.tangent * slopes.covariance,
             gaussian=False,
             error=state.error + max(values.error, slopes.error),
+            one_minus_error=state.one_minus_error + values.one_minus_error,
         )
 
     def _mean(self, variance: Array) -> Array:
