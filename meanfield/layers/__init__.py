@@ -14,10 +14,9 @@ dropout, which draws a mask for each input:
     ... class Dropout(ml.Layer):
     ...     keep: float
     ...     def __call__(self, state):
-    ...         more = np.where(np.eye(len(state.gap)), 0, 1 / self.keep - 1)
-    ...         variance = state.variance / self.keep
-    ...         gap = state.gap + more * (state.variance[:, None] + state.variance) / 2
-    ...         return replace(state, variance=variance, gap=gap, gaussian=False)
+    ...         drawn_apart = (1 - self.keep) * (1 - np.eye(len(state.variance)))
+    ...         return replace(state, variance=state.variance / self.keep, gaussian=False,
+    ...                        one_minus=self.keep * state.one_minus + drawn_apart)
     ...     def sample(self, x, rng):
     ...         return x * (rng.random(x.shape) < self.keep) / self.keep
     >>> block = ml.serial(ml.activation("relu"), Dropout(0.9), ml.dense(2 * 0.9))

@@ -62,27 +62,29 @@ class Attention(Layer):
     def __call__(self, state: State) -> State:
         n = len(state.variance)
         apart = ~np.eye(n, dtype=bool)
-        if n < 2 or np.ptp(state.variance) or np.ptp(state.gap[apart]):
+        if n < 2 or np.ptp(state.variance) or np.ptp(state.one_minus[apart]):
             raise MeanFieldError(
                 "attention: needs tokens that stand for a sequence, two at least, of one norm and "
                 "one overlap; give propagate a correlation"
             )
-        q, gap = state.variance[0], state.gap[0, 1]
+        q, g = state.variance[0], state.one_minus[0, 1]
         uniform = 1 / self.tokens
         peaked = 0.0
-        if self.beta > 0 and gap > 0:
-            peaked = max(0.0, 1 - critical_beta(q, q - gap) / self.beta)
+        if self.beta > 0 and g > 0:
+            peaked = max(0.0, 1 - critical_beta(q, q * (1 - g)) / self.beta)
         share = peaked + (1 - peaked) * uniform
+        size = max(0.0, 1 - g * (1 - share))
         tangent = uniform * state.tangent[0, 0] + (1 - uniform) * state.tangent[0, 1]
         known = self.beta == 0  # the gradient through the scores is not
+        doubt = 0.0 if known else 1 / log(self.tokens)
         return State(
-            variance=np.full(n, self.value_var * max(0.0, q - gap * (1 - share))),
-            gap=np.where(apart, self.value_var * gap * (share - uniform), 0.0),
+            variance=np.full(n, self.value_var * q * size),
+            one_minus=np.where(apart, g * (share - uniform) / size if size else 1.0, 0.0),
             mean=np.zeros(n),
             tangent=np.full((n, n), self.value_var * tangent if known else np.nan),
             gaussian=True,
-            error=state.error
-            + (1 / log(self.tokens) if self.beta > 0 and self.tokens > 1 else 0.0),
+            error=state.error + doubt,
+            one_minus_error=state.one_minus_error + doubt,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from meanfield.layers.dense import dense_variance
 from meanfield.layers.layer import Layer
-from meanfield.layers.state import State
+from meanfield.layers.state import State, joined
 from meanfield.precision import EPS
 
 __all__ = ["convolution", "fourier_modes"]
@@ -33,31 +33,36 @@ class Convolution(Layer):
     kernel: tuple[float, ...]  # the share of the variance at each position
     mixes = True
 
-    def _mixed(self, values: Array) -> Array:
-        """Over positions shifted together, on all axes."""
-        axes = tuple(range(values.ndim))
+    def _shifts(self) -> list[tuple[int, float]]:
+        """How far the positions are shifted, with the share of the variance."""
         middle = len(self.kernel) // 2
-        return sum(
-            (v * np.roll(values, middle - d, axes) for d, v in enumerate(self.kernel) if v),
-            start=np.zeros_like(values),
-        )
+        return [(middle - d, v) for d, v in enumerate(self.kernel) if v]
 
     def __call__(self, state: State) -> State:
+        bias = np.full_like(state.variance, self.bias_var), np.zeros_like(state.one_minus)
+        parts = [
+            (self.weight_var * v * np.roll(state.variance, d),
+             np.roll(state.one_minus, (d, d), (0, 1)))
+            for d, v in self._shifts()
+        ]  # fmt: skip
+        tangents = [v * np.roll(state.tangent, (d, d), (0, 1)) for d, v in self._shifts()]
+        variance, one_minus = joined([*parts, bias])
         return State(
-            variance=self.weight_var * self._mixed(state.variance) + self.bias_var,
-            gap=self.weight_var * self._mixed(state.gap),
-            mean=np.zeros_like(state.variance),
-            tangent=self.weight_var * self._mixed(state.tangent),
+            variance=variance,
+            one_minus=one_minus,
+            mean=np.zeros_like(variance),
+            tangent=self.weight_var * np.sum(tangents, axis=0),
             gaussian=True,
-            error=state.error + EPS * len(self.kernel),
+            error=state.error + EPS * len(parts),
+            one_minus_error=state.one_minus_error + EPS * len(parts),
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
-        width, middle = x.shape[1], len(self.kernel) // 2
+        width = x.shape[1]
         y = np.tile(rng.normal(size=width) * np.sqrt(self.bias_var), (len(x), 1))
-        for d, v in enumerate(self.kernel):
+        for d, v in self._shifts():
             weights = rng.normal(size=(width, width)) * np.sqrt(self.weight_var * v / width)
-            y += np.roll(x, middle - d, axis=0) @ weights
+            y += np.roll(x, d, axis=0) @ weights
         return y
 
 

@@ -11,9 +11,9 @@ from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
-from meanfield.layers.duals import dual
+from meanfield.layers.duals import dual, dual_of_slopes
 from meanfield.layers.layer import Layer
-from meanfield.layers.state import State
+from meanfield.layers.state import State, joined
 from meanfield.precision import EPS
 
 __all__ = ["activation", "dense", "dense_variance"]
@@ -30,13 +30,18 @@ class Dense(Layer):
     mixes = True
 
     def __call__(self, state: State) -> State:
+        variance, one_minus = self.weight_var * state.variance, state.one_minus
+        if self.bias_var:
+            bias = np.full_like(variance, self.bias_var), np.zeros_like(one_minus)
+            variance, one_minus = joined([(variance, one_minus), bias])
         return State(
-            variance=self.weight_var * state.variance + self.bias_var,
-            gap=self.weight_var * state.gap,
+            variance=variance,
+            one_minus=one_minus,
             mean=np.zeros_like(state.variance),
             tangent=self.weight_var * state.tangent,
             gaussian=True,
             error=state.error + EPS,
+            one_minus_error=state.one_minus_error + EPS,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -86,19 +91,21 @@ class ActivationLayer(Layer):
                 f"activation: {self.phi.name} behind a batch norm of {state.batch:g} inputs has no "
                 "map, since its units are not Gaussian; take batch_norm() of infinitely many"
             )
-        values, slopes = dual(self.phi, state), dual(self.phi, state, derivative=True)
-        tangent = (state.tangent + state.radial * state.covariance) * slopes.covariance
-        return replace(
-            state,
+        if state.radial:
+            state = replace(state, tangent=state.tangent + state.radial * state.covariance)
+        values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
+        tangent = state.tangent * slopes.covariance
+        if state.radial:  # phi'(x) x = phi(x) wherever something was lost along the signal
+            root = np.sqrt(values.variance)
+            tangent -= state.radial * root[:, None] * root * (1 - values.one_minus)
+        return State(
             variance=values.variance,
-            gap=values.gap,
+            one_minus=values.one_minus,
             mean=self._mean(state.variance),
-            # phi'(x) x = phi(x) wherever something was lost along the signal
-            tangent=tangent - state.radial * values.covariance,
+            tangent=tangent,
             gaussian=False,
             error=state.error + max(values.error, slopes.error),
-            batch=inf,
-            radial=0.0,
+            one_minus_error=state.one_minus_error + values.one_minus_error,
         )
 
     def _mean(self, variance: Array) -> Array:

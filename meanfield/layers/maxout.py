@@ -34,6 +34,7 @@ Array = NDArray[np.float64]
 _NODES = 48  # in the angle
 _QUADRATURE = 96  # Gauss-Legendre nodes on +-9 standard deviations, in p and in r
 _INNER = 24  # on the way from 0 to an angle
+_ERROR = 1e-13  # of the quadrature, seen against closed forms for ranks up to 5
 
 
 def _normal(count: int, sigmas: float) -> tuple[Array, Array]:
@@ -94,26 +95,19 @@ class Maxout(Layer):
     def __call__(self, state: State) -> State:
         pre = dense(self.weight_var, self.bias_var)(state)
         mean, second, _ = maxout_moments(self.rank)
-        root = np.sqrt(pre.variance)
         angle = 2 * np.arcsin(np.sqrt(0.5 * pre.one_minus))
         same = _same(self.rank)
         x, w = np.polynomial.legendre.leggauss(_INNER)
-        on_the_way = 0.5 * angle[..., None] * (1 + x)
-        integral = (
-            0.5
-            * angle
-            * np.sum(
-                w * np.sin(on_the_way) * chebyshev.chebval(2 * on_the_way / np.pi - 1, same),
-                axis=-1,
-            )
-        )
+        t = 0.5 * angle[..., None] * (1 + x)
+        of_same = w * np.sin(t) * chebyshev.chebval(2 * t / np.pi - 1, same)
         return State(
             variance=second * pre.variance,
-            gap=0.5 * second * (root[:, None] - root) ** 2 + root[:, None] * root * integral,
-            mean=mean * root,
+            one_minus=0.5 * angle * np.sum(of_same, axis=-1) / second,
+            mean=mean * np.sqrt(pre.variance),
             tangent=pre.tangent * chebyshev.chebval(2 * angle / np.pi - 1, same),
             gaussian=False,
-            error=pre.error + 1e-13,
+            error=pre.error + _ERROR,
+            one_minus_error=pre.one_minus_error + _ERROR,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -163,18 +157,16 @@ class Gated(Layer):
     def __call__(self, state: State) -> State:
         linear = dense(self.weight_var, self.bias_var)(state)
         gate = activation(self.phi)(linear)
-        k, a = linear.variance, gate.variance
-        mean_of_two = 0.5 * (a[:, None] + a), 0.5 * (k[:, None] + k)
         return State(
-            variance=a * k,
-            # E[A] E[K] - (E[A] - gap_A)(E[K] - gap_K), and what the unequal variances add
-            gap=mean_of_two[0] * linear.gap + (mean_of_two[1] - linear.gap) * gate.gap
-            + 0.25 * (a[:, None] - a) * (k[:, None] - k),
-            mean=np.zeros_like(k),
+            variance=gate.variance * linear.variance,
+            # correlations multiply
+            one_minus=linear.one_minus + gate.one_minus * linear.correlation,
+            mean=np.zeros_like(linear.variance),
             tangent=linear.tangent * gate.covariance + gate.tangent * linear.covariance,
             gaussian=False,
             error=linear.error + gate.error,
-        )  # fmt: skip
+            one_minus_error=linear.one_minus_error + gate.one_minus_error,
+        )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
         layer = dense(self.weight_var, self.bias_var)

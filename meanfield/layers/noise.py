@@ -28,13 +28,11 @@ class Dropout(Layer):
     keep: float
 
     def __call__(self, state: State) -> State:
-        apart = ~np.eye(len(state.gap), dtype=bool)
-        more = 1 / self.keep - 1
-        size = 0.5 * (state.variance[:, None] + state.variance)
+        apart = ~np.eye(len(state.variance), dtype=bool)
         return replace(
             state,
             variance=state.variance / self.keep,
-            gap=state.gap + more * np.where(apart, size, 0.0),
+            one_minus=np.where(apart, 1 - self.keep + self.keep * state.one_minus, 0.0),
             tangent=state.tangent * np.where(apart, 1.0, 1 / self.keep),
             gaussian=False,
         )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
 from meanfield.layers.layer import Layer
-from meanfield.layers.state import State
+from meanfield.layers.state import State, complements
 
 __all__ = ["batch_norm", "layer_norm", "rms_norm"]
 
@@ -31,16 +31,11 @@ class Norm(Layer):
     centred: bool
 
     def __call__(self, state: State) -> State:
-        if self.centred:
-            m = state.mean
-            state = replace(
-                state,
-                variance=state.variance - m**2,
-                gap=state.gap - 0.5 * (m[:, None] - m) ** 2,
-                mean=np.zeros_like(m),
-            )
-        size = state.variance
-        if np.any(size <= 0):
+        size, one_minus, mean = state.variance, state.one_minus, state.mean
+        if self.centred and np.any(mean):
+            size = size - mean**2
+            one_minus = complements(size, state.gap - 0.5 * (mean[:, None] - mean) ** 2)
+        if not np.all(size > 0):
             raise MeanFieldError(
                 "norm: a signal of variance 0 cannot be normalised; give the layer before it a "
                 "weight_var or bias_var"
@@ -48,8 +43,8 @@ class Norm(Layer):
         return replace(
             state,
             variance=np.ones_like(size),
-            gap=state.one_minus,
-            mean=state.mean / np.sqrt(size),
+            one_minus=one_minus,
+            mean=np.zeros_like(mean) if self.centred else mean / np.sqrt(size),
             tangent=state.tangent / np.sqrt(size[:, None] * size),
         )
 
@@ -99,7 +94,7 @@ class BatchNorm(Layer):
     def __call__(self, state: State) -> State:
         n = len(state.variance)
         apart = ~np.eye(n, dtype=bool)
-        if n < 2 or np.ptp(state.variance) or np.ptp(state.gap[apart]):
+        if n < 2 or np.ptp(state.variance) or np.ptp(state.one_minus[apart]):
             raise MeanFieldError(
                 "batch_norm: needs inputs that stand for a batch, two at least, of one variance "
                 "and one correlation; give propagate a correlation"
@@ -114,11 +109,12 @@ class BatchNorm(Layer):
         radial = growth * share * tangent / gap
         return State(
             variance=np.ones(n),
-            gap=gaps,
+            one_minus=gaps,
             mean=np.zeros(n),
             tangent=growth * tangent / gap * (~apart - share) - radial * (1 - gaps),
             gaussian=state.gaussian,
             error=state.error,
+            one_minus_error=state.one_minus_error,
             batch=b,
             radial=radial,
         )
