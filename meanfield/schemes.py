@@ -239,7 +239,7 @@ class Comparison:
 
     def __repr__(self) -> str:
         heads = ("scheme", "weight_var", "bias_var", "q", "chi1", "phase", "reach", "deep enough")
-        rows = [heads]
+        rows: list[tuple[str, ...]] = [heads]
         for p in self.placements:
             q, chi1, phase = ("inf", "", "explodes") if p.point is None else (
                 f"{p.point.q:.4g}", f"{p.point.chi1:.4g}", str(p.point.phase))  # fmt: skip

@@ -78,7 +78,7 @@ def _same(rank: int) -> Array:
         both -= owens_t(x, (y / x - np.cos(t)) / np.sin(t))
         both -= owens_t(y, (x / y - np.cos(t)) / np.sin(t))
         values[k] = rank * np.sum(w[:, None] * w * np.clip(both, 0.0, 1.0) ** (rank - 1))
-    series = chebyshev.chebvander(u, _NODES - 1).T @ values * (2 / _NODES)
+    series = np.array(chebyshev.chebvander(u, _NODES - 1).T @ values * (2 / _NODES), np.float64)
     series[0] *= 0.5
     return series
 

@@ -140,7 +140,7 @@ def start(q: ArrayLike, correlation: ArrayLike | None = None) -> State:
     if variance.ndim != 1 or c.shape != (len(variance),) * 2:
         raise ValueError(
             "q, correlation: must be one variance or n of them, and one correlation of two inputs "
-            f"or an n x n matrix, got shapes {variances.shape} and {np.shape(correlation)}"
+            f"or an n x n matrix, got shapes {variances.shape} and {c.shape}"
         )
     if not (np.all(np.abs(c) <= 1) and np.array_equal(c, c.T) and np.all(np.diag(c) == 1)):
         raise ValueError(
