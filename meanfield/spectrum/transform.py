@@ -60,7 +60,7 @@ class Transform:
         """`m`, `n` and `u m'`."""
         x, w = self.law.nodes
         columns = np.column_stack([w * x, w])
-        first, second = np.empty((len(u), 2), complex), np.empty(len(u), complex)
+        first, second = np.empty((2, len(u), 2), complex)
         step = max(1, _AT_ONCE // len(x))
         for i in range(0, len(u), step):
             some = slice(i, i + step)
@@ -68,11 +68,11 @@ class Transform:
             np.reciprocal(inverse, out=inverse)
             first[some] = inverse @ columns
             inverse *= inverse
-            second[some] = inverse @ columns[:, 0]
+            second[some] = inverse @ columns
         m, n = first[:, 0], self.law.at_zero + u * first[:, 1]
         for sum_ in (m, n):  # what rounding puts above the axis
             sum_.imag[sum_.imag >= 0] = -0.0
-        return m, n, -u * second
+        return m, n, -u * second[:, 0]
 
     @np.errstate(all="ignore")  # at an atom of X nothing is finite
     def at(self, log_u: Complex) -> Point:
@@ -96,7 +96,7 @@ class Transform:
         step = max(1, _AT_ONCE // len(x))
         for i in range(0, len(u), step):
             # log(1 - x/u), each logarithm with its angle from 0 to pi
-            total[i : i + step] = (np.log(u[i : i + step, None] - x) @ w).imag
+            total[i : i + step] = np.sum(np.log(u[i : i + step, None] - x) * w, axis=1).imag
         total -= (log_u * np.sum(w)).imag
         L, law = self.depth, self.ensemble
         weights = law.log_s_integral(m, n) - m * law.log_s(m, n)
