@@ -1,0 +1,308 @@
+"""`isometry`: can deep networks of an activation be isometric, at which `q`, with which weights?"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from meanfield.activation import Activation, as_activation
+from meanfield.criticality import checked_variances, critical
+from meanfield.dynamical_isometry.classes import checked_depth, q_for_depth
+from meanfield.dynamical_isometry.mirrored import mirrored
+from meanfield.dynamical_isometry.scan import EdgeScan, edge_scan
+from meanfield.dynamical_isometry.verdict import IsometryVerdict, judge
+from meanfield.edge import edge_at
+from meanfield.ensembles import Ensemble, ensemble_of
+from meanfield.network import FixedPoint
+from meanfield.spectrum import Spectrum, jacobian_spectrum
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Growth", "Isometry", "IsometryRow", "isometry"]
+
+Array = NDArray[np.float64]
+
+_USUAL = (0.01, 0.1, 1.0)
+MIRRORED = "mirrored"
+
+
+@dataclass(frozen=True)
+class IsometryRow:
+    """A network on the edge of chaos, and the singular values `s` of its Jacobian.
+
+    Attributes:
+        weights: the ensemble.
+        q, weight_var, bias_var, variance_slope: of the point; with mirrored weights, of
+            `mirrored(phi)`, on half of the width.
+        log_std: standard deviation of `log s`, of those that are not 0.
+        s_max: the largest singular value.
+        condition_number: the largest over the smallest; inf where some are 0.
+        at_zero: the share of singular values that are 0.
+        growth: what each layer adds to the variance of `s^2`.
+        lasts: the depth at which that variance is 1; inf where it does not grow.
+    """
+
+    weights: str
+    q: float
+    weight_var: float
+    bias_var: float
+    variance_slope: float
+    log_std: float
+    s_max: float
+    condition_number: float
+    at_zero: float
+    growth: float
+    lasts: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Isometry:
+    """Whether deep networks of an activation can be isometric, and how near they come.
+
+    Attributes:
+        activation: the `Activation`.
+        depth: the number of layers of what is in the table.
+        verdict: an `IsometryVerdict`; printing it prints a sentence with the next step.
+        table: `IsometryRow`s, for each `q` and each ensemble.
+        best_q: the `q` on the edge of chaos at which `phi'^2` varies least, for this depth: where
+            that vanishes in a limit, `q_for_depth(depth)`; nan if there is no edge.
+        spread_at_zero, spread_at_infinity: limits of `Var(phi'^2) / E[phi'^2]^2`, which orthogonal
+            weights add to the variance of `s^2` in each layer, as `q -> 0` and `q -> inf`.
+        scan: the `EdgeScan`: this spread along the whole edge of chaos.
+    """
+
+    activation: Activation
+    depth: int
+    verdict: IsometryVerdict
+    table: tuple[IsometryRow, ...]
+    best_q: float
+    scan: EdgeScan
+
+    @property
+    def spread_at_zero(self) -> float:
+        return self.scan.at_zero
+
+    @property
+    def spread_at_infinity(self) -> float:
+        return self.scan.at_infinity
+
+    def q_for_depth(self, depth: int | None = None, variance: float = 1.0) -> float:
+        """The `q` that keeps the variance of `s^2` at a depth; see `meanfield.q_for_depth`."""
+        return q_for_depth(self.activation, self.depth if depth is None else depth, variance)
+
+    def spectrum(self, q: float | None = None, weights: "str | Ensemble" = "orthogonal") -> Spectrum:
+        """The whole spectrum at this depth; at `best_q` if no `q` is given."""
+        return _spectrum(self.activation, self.best_q if q is None else q, weights, self.depth)
+
+    def growth(
+        self,
+        q: float | None = None,
+        weights: "str | Ensemble | Sequence[str | Ensemble] | None" = None,
+        depths: Sequence[int] | None = None,
+    ) -> "Growth":
+        """How the singular values spread with depth, at a fixed `q`.
+
+        Args:
+            q: a variance on the edge of chaos; `best_q` if not given.
+            weights: one ensemble or several; those of the table if not given.
+            depths: numbers of layers; powers of 2 up to `depth` if not given.
+        """
+        q = self.best_q if q is None else float(q)
+        kinds = _several(weights) if weights is not None else list(
+            dict.fromkeys(row.weights for row in self.table)
+        )
+        if depths is None:
+            depths = [d for d in (2**k for k in range(self.depth.bit_length())) if d < self.depth]
+            depths = [*depths, self.depth]
+        grown = [
+            [_spectrum(self.activation, q, kind, checked_depth(d)) for d in depths]
+            for kind in kinds
+        ]
+        def field(name: str) -> Array:
+            return np.array([[getattr(s, name) for s in line] for line in grown])
+
+        return Growth(
+            self.activation, q, tuple(map(str, kinds)), np.array(depths), field("s_max"),
+            np.sqrt(field("log_variance")), field("condition_number"),
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, by name; the verdict by its name and as its sentence."""
+        return {
+            "activation": self.activation.name,
+            "depth": self.depth,
+            "verdict": self.verdict.name,
+            "sentence": str(self.verdict),
+            "best_q": self.best_q,
+            "spread_at_zero": self.spread_at_zero,
+            "spread_at_infinity": self.spread_at_infinity,
+            "table": [asdict(row) for row in self.table],
+        }
+
+    def plot(self, ax: "Any | None" = None, **options: Any) -> Any:
+        """Draw the spread along the edge of chaos; see `meanfield.plot.isometry`."""
+        from meanfield.plot.isometry import isometry as draw
+
+        return draw(self, ax, **options)
+
+    def __str__(self) -> str:
+        lines = [f"Isometry of {self.activation.name} at depth {self.depth}", f"  {self.verdict}"]
+        if self.table:
+            heads = ("q", "weights", "sd of ln s", "s_max", "condition", "share at 0", "lasts", "V'")
+            lines.append("  " + "".join(f"{head:<14}" for head in heads).rstrip())
+        for row in self.table:
+            numbers = (row.log_std, row.s_max, row.condition_number, row.at_zero, row.lasts,
+                       row.variance_slope)  # fmt: skip
+            cells = [f"{row.q:.4g}", row.weights, *(f"{number:.4g}" for number in numbers)]
+            lines.append("  " + "".join(f"{cell:<14}" for cell in cells).rstrip())
+        lines += [f"  {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    @property
+    def notes(self) -> list[str]:
+        """What else there is to know, in sentences."""
+        notes = []
+        if self.table:
+            notes.append("lasts: layers until the variance of s^2 is 1")
+        if any(row.variance_slope > 1 for row in self.table):
+            notes.append("where V' > 1 the edge of chaos does not hold its q: the variance leaves it")
+        return notes
+
+
+@dataclass(frozen=True, eq=False)
+class Growth:
+    """Singular values at several depths; arrays of shape (ensembles, depths)."""
+
+    activation: Activation
+    q: float
+    weights: tuple[str, ...]
+    depths: Array
+    s_max: Array
+    log_std: Array
+    condition_number: Array
+
+    def plot(self, ax: "Axes | None" = None, **options: Any) -> "Axes":
+        """Draw them against depth; see `meanfield.plot.growth`."""
+        from meanfield.plot.isometry import growth
+
+        return growth(self, ax, **options)
+
+
+def isometry(
+    phi: "Callable | str | Activation",
+    depth: int = 64,
+    q: ArrayLike | None = None,
+    weights: "str | Ensemble | Sequence[str | Ensemble] | None" = None,
+) -> Isometry:
+    r"""Whether deep networks of an activation can keep all singular values of their Jacobian at 1.
+
+    On the edge of chaos the mean of `s^2` is 1 at any depth; each layer adds
+    `Var(phi'^2) / E[phi'^2]^2`, and with Gaussian weights 1 more, to its variance. The verdict
+    follows from where this spread vanishes.
+
+    Args:
+        phi: the activation: a function, a name or an `Activation`.
+        depth: the number of layers.
+        q: variances on the edge of chaos, for the table; chosen if not given.
+        weights: an ensemble or a list of them, for the table: names, `Ensemble`s, and
+            `"mirrored"` for mirrored orthogonal weights. Orthogonal and Gaussian if not given, and
+            mirrored ones if they are the way.
+
+    Returns:
+        An `Isometry`, with `verdict`, `table`, `q_for_depth()`, `growth()`, `spectrum()`, `plot()`.
+
+    Raises:
+        NoCriticalPointError: `phi` jumps, so that `chi1` is infinite, or is constant; or there is
+            no edge of chaos at a `q` that was asked for.
+        UnresolvedError: the activation cannot be sampled to useful accuracy.
+        ValueError, TypeError: `depth` is no number of layers, or there is no such ensemble.
+
+    Source: Pennington, Schoenholz & Ganguli 2017, arXiv 1711.04735, and 2018, arXiv 1802.09979.
+
+    Example:
+        >>> import meanfield as mf
+        >>> [mf.isometry(phi).verdict.name for phi in ("tanh", "relu", "identity", "sigmoid")]
+        ['AT_ZERO', 'MIRRORED', 'EXACT', 'CENTRED']
+        >>> row = mf.isometry("relu", depth=16, weights="orthogonal").table[0]
+        >>> round(row.s_max**2, 3), row.at_zero
+        (42.126, 0.5)
+    """
+    depth, activation = checked_depth(depth), as_activation(phi)
+    kinds = _several(weights)
+    scan = edge_scan(activation)
+    verdict = judge(scan)
+    if weights is None:
+        kinds = ["orthogonal", "gaussian"]
+        if verdict in (IsometryVerdict.MIRRORED, IsometryVerdict.MIRRORED_LIMIT):
+            kinds.append(MIRRORED)
+    best = _best(scan, depth)
+    table = []
+    for kind in kinds:
+        seen = edge_scan(mirrored(activation)) if kind == MIRRORED else scan
+        chosen = _chosen(seen, depth) if q is None else checked_variances("q", q).ravel().tolist()
+        table += [_row(activation, variance, kind, depth) for variance in chosen]
+    table.sort(key=lambda row: row.q)
+    return Isometry(activation, depth, verdict, tuple(table), best, scan)
+
+
+def _several(weights: Any) -> list[Any]:
+    """One ensemble or several, checked, as a list; `"mirrored"` stays."""
+    if weights is None:
+        return []
+    listed = [weights] if isinstance(weights, str | Ensemble) else list(weights)
+    if not listed:
+        raise ValueError("weights: must name at least one ensemble, got an empty list")
+    for kind in listed:
+        if not (isinstance(kind, str) and kind == MIRRORED):
+            ensemble_of(kind)
+    return listed
+
+
+def _best(scan: EdgeScan, depth: int) -> float:
+    """The `q` to take at a depth; nan if there is no edge of chaos."""
+    if not np.any(scan.valid):
+        return float("nan")
+    if scan.exact or not (scan.vanishes_at(0) or scan.vanishes_at(-1)):
+        return scan.best()[0]
+    return q_for_depth(scan.activation, depth)
+
+
+def _chosen(scan: EdgeScan, depth: int) -> list[float]:
+    """A few `q` on the edge of chaos, the best among them; one where all are the same."""
+    if not np.any(scan.valid):
+        return []
+    best, value = _best(scan, depth), scan.spread.value[scan.valid]
+    if np.ptp(value) <= 2 * np.max(scan.spread.error[scan.valid]):
+        return [best]
+    usual = [
+        q for q in _USUAL
+        if scan.q[0] <= q <= scan.q[-1] and edge_at(scan.activation, q).bias_var >= 0
+    ]  # fmt: skip
+    return sorted({best, *usual})
+
+
+def _point(activation: Activation, q: float, weights: Any) -> FixedPoint:
+    if isinstance(weights, str) and weights == MIRRORED:
+        return critical(mirrored(activation), q, weights="orthogonal")
+    return critical(activation, q, weights=weights)
+
+
+def _spectrum(activation: Activation, q: float, weights: Any, depth: int) -> Spectrum:
+    return jacobian_spectrum(_point(activation, q, weights), depth)
+
+
+def _row(activation: Activation, q: float, weights: Any, depth: int) -> IsometryRow:
+    point = _point(activation, q, weights)
+    spectrum = jacobian_spectrum(point, depth)
+    added = spectrum.variance / depth / spectrum.mean**2
+    zeros = spectrum.atoms[spectrum.atoms[:, 0] == 0, 1]
+    return IsometryRow(
+        str(weights), float(q), float(point.weight_var), float(point.bias_var),
+        float(point.variance_slope), float(np.sqrt(spectrum.log_variance)), spectrum.s_max,
+        spectrum.condition_number, float(np.sum(zeros)), added, 1 / added if added else float("inf"),
+    )  # fmt: skip
