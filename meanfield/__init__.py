@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
+    from meanfield.spectrum import Spectrum, jacobian_spectrum
 
 __version__ = "0.1.0"
 
@@ -60,6 +61,7 @@ _MODULE_OF = {
     "NotElementwiseError": "errors",
     "Phase": "network",
     "PhaseDiagram": "phase",
+    "Spectrum": "spectrum",
     "UnresolvedError": "errors",
     "VarianceMap": "maps.variance",
     "VarianceTrajectory": "maps.variance_trajectory",
@@ -72,6 +74,7 @@ _MODULE_OF = {
     "fixed_points": "fixedpoints",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
+    "jacobian_spectrum": "spectrum",
     "phase_diagram": "phase",
     "variance_map": "maps.variance",
 }
@@ -90,6 +93,7 @@ __all__ = [
     "NotElementwiseError",
     "Phase",
     "PhaseDiagram",
+    "Spectrum",
     "UnresolvedError",
     "VarianceMap",
     "VarianceTrajectory",
@@ -102,6 +106,7 @@ __all__ = [
     "fixed_points",
     "hermite_coefficients",
     "initializer",
+    "jacobian_spectrum",
     "phase_diagram",
     "variance_map",
 ]
