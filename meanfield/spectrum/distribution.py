@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.spectrum.curve import Component
+from meanfield.spectrum.component import Component
 
 __all__ = ["Distribution"]
 

@@ -28,6 +28,12 @@ Array = NDArray[np.float64]
 SIGMAS = 12.0  # beyond: a probability of 1e-33
 _FARTHEST = 2.0**10
 _RESOLVED = 1e-14
+_NEGLIGIBLE = 1e-22
+_ROUNDING = 1e-12
+_ON_AXIS = 1e-13
+_ZERO = 1e-20
+_GRADING = 4.0 ** -np.arange(22, -1, -1.0)  # distances of panels from a zero of phi'
+_NARROWEST = 1e-14  # standard deviations: less is rounding
 _AT_ONCE = 1 << 19  # numbers in a table of points and nodes
 
 
@@ -61,17 +67,22 @@ class SlopeLaw:
         weight = 0.5 * (self.right - self.left)[:, None] * WEIGHTS * self.density
         x = np.concatenate([self.value.ravel(), self.atoms[:, 0]])
         w = np.concatenate([weight.ravel(), self.atoms[:, 1]])
-        kept = (x != 0) & (np.abs(w) * (1 + np.abs(x)) > 1e-40)
+        # the transform far out is `E[X] / u`, and near zero `-1 - u E[1/X]`
+        with np.errstate(divide="ignore", invalid="ignore"):
+            size, mean = np.abs(x), abs(w @ x)
+            kept = np.abs(w) * (1 + size / mean + mean / size) > _NEGLIGIBLE
+        kept &= x != 0
         order = np.argsort(x[kept].real)
         x, w = x[kept][order], w[kept][order]
         # an even activation gives each value twice
         start = np.flatnonzero(np.append(True, np.abs(np.diff(x)) > 1e-14 * np.abs(x[1:])))
         return x[start], np.add.reduceat(w, start)
 
-    @property
+    @cached_property
     def at_zero(self) -> float:
         """The probability of 0, with that of what is too small to be told from it."""
-        return max(0.0, 1 - float(np.sum(self.nodes[1].real)))
+        rest = 1 - float(np.sum(self.nodes[1].real))
+        return rest if abs(rest - self.zero) > _ROUNDING else self.zero
 
     @cached_property
     def mean(self) -> float:
@@ -88,7 +99,8 @@ class SlopeLaw:
         """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
         law = self
         for _ in range(60):
-            bad = law._misses(u) > _RESOLVED
+            width = np.abs(law.right - law.left)
+            bad = (law._misses(u) > _RESOLVED) & (width > _NARROWEST)
             if not np.any(bad):
                 break
             law = law._bisected(bad)
@@ -110,8 +122,15 @@ class SlopeLaw:
         return worst * np.abs(self.right - self.left)
 
     def _bisected(self, bad: NDArray[np.bool_]) -> "SlopeLaw":
-        middle = 0.5 * (self.left[bad] + self.right[bad])
-        new = np.concatenate([self.left[bad], middle]), np.concatenate([middle, self.right[bad]])
+        left, right = self.left[bad], self.right[bad]
+        # towards a cut by quarters: there the poles are at an angle
+        share = np.select(
+            [np.isreal(left) & ~np.isreal(right), ~np.isreal(left) & np.isreal(right)],
+            [0.25, 0.75],
+            0.5,
+        )
+        middle = (1 - share) * left + share * right
+        new = np.concatenate([left, middle]), np.concatenate([middle, right])
         added = *new, *_on_panels(self.pieces, self.sigma, *new)
         names = "left", "right", "value", "density"
         return replace(
@@ -127,6 +146,8 @@ def _on_panels(pieces: SlopePieces, sigma: float, left: Array, right: Array) -> 
     """`X` and the density of `z` at the nodes of panels, which may be complex."""
     z = nodes(left, right)
     value = pieces.squared(sigma * z.ravel()).reshape(z.shape)
+    if np.iscomplexobj(value):  # next to a turning point, by rounding
+        value.imag[np.abs(value.imag) <= _ON_AXIS * np.abs(value)] = -0.0
     return value, np.exp(-0.5 * z * z) / sqrt(2 * np.pi)
 
 
@@ -172,7 +193,15 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
     low, high = max(-SIGMAS, pieces.left[0] / sigma), min(SIGMAS, pieces.right[-1] / sigma)
     if min(-low, high) < 8.5:
         raise UnresolvedError(activation.why_not(q, "the law of phi'^2"))
-    cuts = np.concatenate([[low], pieces.cuts / sigma, np.arange(-SIGMAS, SIGMAS + 1), [high]])
+    turns = pieces.cuts / sigma
+    zeros = turns[
+        pieces.squared(pieces.cuts) <= _ZERO * np.max(pieces.squared(pieces.cuts), initial=0.0)
+    ]
+    graded = np.add.outer(zeros, np.concatenate([-_GRADING, _GRADING])).ravel()
+    graded = graded[
+        np.min(np.abs(graded[:, None] - np.append(turns, np.inf)), axis=1) >= 0.9 * _GRADING[0]
+    ]
+    cuts = np.concatenate([[low, high], turns, graded, np.arange(-SIGMAS, SIGMAS + 1)])
     cuts = np.unique(cuts[(cuts >= low) & (cuts <= high)])
     left, right = cuts[:-1], cuts[1:]
     centre = sigma * 0.5 * (left + right)

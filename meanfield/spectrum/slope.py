@@ -19,6 +19,8 @@ __all__ = ["SlopePieces", "slope_pieces"]
 Array = NDArray[np.float64]
 
 _NOISY = 8 * EPS  # what changes less on a panel, beside its size, is constant
+_FAINT = 1e-9  # beside the largest slope: the square is rounding
+_SAME = 1e-5  # turning points nearer to one another, relatively, are one
 _ENDS = 1e-9  # turning points so little outside their panel are at its end
 
 
@@ -82,15 +84,27 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     c = coefficients(np.where(np.isfinite(slope), slope, 0.0))
     c[np.abs(c) <= np.maximum(noise, EPS * size)[:, None]] = 0.0
     kinks = samples.kinks
-    cuts = [kinks]
-    for k in np.flatnonzero(~constant):
-        for inside in (c[k], np.polynomial.legendre.legder(c[k])):
-            u = _roots(inside)
-            cuts.append(middle[k] + half[k] * u)
+    told = size > _FAINT * np.max(size)  # elsewhere it turns by rounding
+    turns = [
+        middle[k] + half[k] * _roots(inside)
+        for k in np.flatnonzero(~constant & told)
+        for inside in (c[k], np.polynomial.legendre.legder(c[k]))
+    ]
     return SlopePieces(
-        left, right, c, constant, _flat(left, right, slope, constant, kinks, noise),
-        np.unique(np.concatenate(cuts)), noise,
+        left=left, right=right, series=c, constant=constant,
+        flat=_flat(left, right, slope, constant, kinks, noise),
+        cuts=_apart(kinks, np.concatenate([np.zeros(0), *turns])),
+        noise=noise,
     )  # fmt: skip
+
+
+def _apart(kinks: Array, turns: Array) -> Array:
+    """Kinks and turning points in order, those that are one found twice as one."""
+    cuts = list(kinks)
+    for x in np.sort(turns):
+        if np.all(np.abs(x - np.array(cuts)) > _SAME * (_SAME + abs(x))):
+            cuts.append(x)
+    return np.sort(np.array(cuts, float))
 
 
 def _roots(c: Array) -> Array:

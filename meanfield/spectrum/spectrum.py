@@ -1,6 +1,6 @@
 """`jacobian_spectrum`: the singular values of the input-output Jacobian of a deep network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any
 
@@ -14,8 +14,9 @@ from meanfield.gaussian import MOMENTS
 from meanfield.maps.settle import settled_variance
 from meanfield.network import FixedPoint, Network, digits
 from meanfield.precision import EPS
-from meanfield.spectrum.curve import follow, radii, sketch
+from meanfield.spectrum.curve import follow, sketch
 from meanfield.spectrum.distribution import Distribution
+from meanfield.spectrum.edges import circles
 from meanfield.spectrum.law import slope_law
 from meanfield.spectrum.transform import Transform
 
@@ -225,18 +226,23 @@ def _distribution(transform: Transform) -> tuple[Distribution, float]:
     law = transform.law
     if not len(law.bands):
         return Distribution(1.0, ()), 0.0
-    for _ in range(_ROUNDS):
-        circles = radii(transform)
-        if not circles:
-            break
-        points = np.concatenate([sketch(transform, *pair)[0] for pair in circles])
-        refined = transform.law.refined(np.exp(points))
+    pairs = circles(transform)
+    known = [sketch(transform, *pair) for pair in pairs]
+    for _ in range(_ROUNDS if pairs else 0):
+        refined = transform.law.refined(np.exp(np.concatenate([points.log_u for points in known])))
         if refined is transform.law:
             break
-        transform = Transform(
-            refined, transform.ensemble, transform.depth, transform.log_weight_var
-        )
-    parts: list[Any] = [follow(transform, *pair) for pair in circles]
+        transform, before = replace(transform, law=refined), len(pairs)
+        pairs = circles(transform)
+        if len(pairs) == before:
+            break
+        known = [sketch(transform, *pair) for pair in pairs]
+    try:
+        parts: list[Any] = [
+            follow(transform, *pair, near) for pair, near in zip(pairs, known, strict=True)
+        ]
+    except UnresolvedError:
+        parts = [follow(transform, *pair, sketch(transform, *pair)) for pair in pairs]
     errors = [part.error for part in parts]
     parts.extend(transform.atoms())
     parts.sort(key=lambda part: part[0] if isinstance(part, tuple) else part.top)

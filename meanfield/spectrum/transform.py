@@ -28,7 +28,7 @@ __all__ = ["Point", "Transform"]
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-_AT_ONCE = 1 << 20  # numbers in a table of points and nodes
+_AT_ONCE = 1 << 15  # numbers in a table of points and nodes
 
 
 class Point(NamedTuple):
@@ -38,6 +38,7 @@ class Point(NamedTuple):
     n: Complex
     F: Complex
     D: Complex  # u F'(u)
+    um: Complex  # u m'(u)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,11 @@ class Transform:
     ensemble: Ensemble
     depth: int
     log_weight_var: float
+
+    @property
+    def zero(self) -> float:
+        """The probability of 0."""
+        return self.law.at_zero
 
     def _sums(self, u: Complex) -> tuple[Complex, Complex, Complex]:
         """`m`, `n` and `u m'`."""
@@ -76,6 +82,8 @@ class Transform:
         v = u.conj() - centre
         m = v * s[:, 2] - s[:, 3]
         n = self.law.at_zero + u * (v * s[:, 0] - s[:, 1])
+        for sum_ in (m, n):  # what rounding puts above the axis
+            sum_.imag[sum_.imag >= 0] = -0.0
         slope = v * (v * t[:, 0] - 2 * t[:, 1]) + t[:, 2]
         return m, n, -u * slope
 
@@ -88,18 +96,20 @@ class Transform:
         F = L * (self.log_weight_var + log_u) + (L - 1) * ratio
         F = F - L * self.ensemble.log_s(m, n)
         slope = (L - 1) / (m * n) - L * self.ensemble.log_s_slope(m, n)
-        return Point(m, n, F, L + um * slope)
+        return Point(m, n, F, L + um * slope, um)
 
-    def above(self, log_u: Complex, point: Point) -> Real:
+    def above_at(self, log_u: Complex) -> Real:
         """`P(s^2 > x)` at points that are mapped to `x`."""
+        m, n, _ = self._sums(np.exp(log_u))
         x, w = self.law.nodes
         u = np.exp(log_u)
         total = np.empty(len(u))
         step = max(1, _AT_ONCE // len(x))
         for i in range(0, len(u), step):
-            total[i : i + step] = (np.log1p(-x / u[i : i + step, None]) @ w).imag
+            # log(1 - x/u), each logarithm with its angle from 0 to pi
+            total[i : i + step] = (np.log(u[i : i + step, None] - x) @ w).imag
+        total -= (log_u * np.sum(w)).imag
         L, law = self.depth, self.ensemble
-        m, n = point.m, point.n
         weights = law.log_s_integral(m, n) - m * law.log_s(m, n)
         return ((L - 1) * np.angle(n) + L * (total + weights.imag)) / np.pi
 
