@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from meanfield import ensembles as ensembles
+    from meanfield import layers as layers
     from meanfield import plot as plot
     from meanfield.activation import Activation
     from meanfield.criticality import critical, critical_line

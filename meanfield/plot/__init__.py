@@ -7,6 +7,7 @@ what the result holds. Further keywords go to the main line. matplotlib is impor
 
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
+from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
 from meanfield.plot.style import CYCLE, style
 from meanfield.plot.trajectories import correlation_trajectory, variance_trajectory
@@ -19,6 +20,7 @@ __all__ = [
     "edges_of_chaos",
     "phase_diagram",
     "style",
+    "trace",
     "variance_map",
     "variance_trajectory",
     "variances_in_view",
