@@ -39,7 +39,8 @@ class IsometryRow:
             `mirrored(phi)`, on half of the width.
         log_std: standard deviation of `log s`, of those that are not 0.
         s_max: the largest singular value.
-        condition_number: the largest over the smallest; inf where some are 0.
+        condition_number: the largest over the smallest; inf where they go down to 0.
+        inner_condition_number: the 99 % quantile over the 1 % quantile.
         at_zero: the share of singular values that are 0.
         growth: what each layer adds to the variance of `s^2`.
         lasts: the depth at which that variance is 1; inf where it does not grow.
@@ -53,6 +54,7 @@ class IsometryRow:
     log_std: float
     s_max: float
     condition_number: float
+    inner_condition_number: float
     at_zero: float
     growth: float
     lasts: float
@@ -93,7 +95,9 @@ class Isometry:
         """The `q` that keeps the variance of `s^2` at a depth; see `meanfield.q_for_depth`."""
         return q_for_depth(self.activation, self.depth if depth is None else depth, variance)
 
-    def spectrum(self, q: float | None = None, weights: "str | Ensemble" = "orthogonal") -> Spectrum:
+    def spectrum(
+        self, q: float | None = None, weights: "str | Ensemble" = "orthogonal"
+    ) -> Spectrum:
         """The whole spectrum at this depth; at `best_q` if no `q` is given."""
         return _spectrum(self.activation, self.best_q if q is None else q, weights, self.depth)
 
@@ -111,8 +115,10 @@ class Isometry:
             depths: numbers of layers; powers of 2 up to `depth` if not given.
         """
         q = self.best_q if q is None else float(q)
-        kinds = _several(weights) if weights is not None else list(
-            dict.fromkeys(row.weights for row in self.table)
+        kinds = (
+            _several(weights)
+            if weights is not None
+            else list(dict.fromkeys(row.weights for row in self.table))
         )
         if depths is None:
             depths = [d for d in (2**k for k in range(self.depth.bit_length())) if d < self.depth]
@@ -121,6 +127,7 @@ class Isometry:
             [_spectrum(self.activation, q, kind, checked_depth(d)) for d in depths]
             for kind in kinds
         ]
+
         def field(name: str) -> Array:
             return np.array([[getattr(s, name) for s in line] for line in grown])
 
@@ -151,11 +158,12 @@ class Isometry:
     def __str__(self) -> str:
         lines = [f"Isometry of {self.activation.name} at depth {self.depth}", f"  {self.verdict}"]
         if self.table:
-            heads = ("q", "weights", "sd of ln s", "s_max", "condition", "share at 0", "lasts", "V'")
+            heads = ("q", "weights", "sd of ln s", "s_max", "condition", "of 98 %", "share at 0",
+                     "lasts", "V'")  # fmt: skip
             lines.append("  " + "".join(f"{head:<14}" for head in heads).rstrip())
         for row in self.table:
-            numbers = (row.log_std, row.s_max, row.condition_number, row.at_zero, row.lasts,
-                       row.variance_slope)  # fmt: skip
+            numbers = (row.log_std, row.s_max, row.condition_number,
+                       row.inner_condition_number, row.at_zero, row.lasts, row.variance_slope)  # fmt: skip
             cells = [f"{row.q:.4g}", row.weights, *(f"{number:.4g}" for number in numbers)]
             lines.append("  " + "".join(f"{cell:<14}" for cell in cells).rstrip())
         lines += [f"  {note}" for note in self.notes]
@@ -170,7 +178,9 @@ class Isometry:
         if self.table:
             notes.append("lasts: layers until the variance of s^2 is 1")
         if any(row.variance_slope > 1 for row in self.table):
-            notes.append("where V' > 1 the edge of chaos does not hold its q: the variance leaves it")
+            notes.append(
+                "where V' > 1 the edge of chaos does not hold its q: the variance leaves it"
+            )
         return notes
 
 
@@ -299,10 +309,19 @@ def _spectrum(activation: Activation, q: float, weights: Any, depth: int) -> Spe
 def _row(activation: Activation, q: float, weights: Any, depth: int) -> IsometryRow:
     point = _point(activation, q, weights)
     spectrum = jacobian_spectrum(point, depth)
-    added = spectrum.variance / depth / spectrum.mean**2
-    zeros = spectrum.atoms[spectrum.atoms[:, 0] == 0, 1]
+    growth = spectrum.variance / depth / spectrum.mean**2
+    low, high = spectrum.log_quantile([0.01, 0.99])
     return IsometryRow(
-        str(weights), float(q), float(point.weight_var), float(point.bias_var),
-        float(point.variance_slope), float(np.sqrt(spectrum.log_variance)), spectrum.s_max,
-        spectrum.condition_number, float(np.sum(zeros)), added, 1 / added if added else float("inf"),
-    )  # fmt: skip
+        weights=str(weights),
+        q=float(q),
+        weight_var=float(point.weight_var),
+        bias_var=float(point.bias_var),
+        variance_slope=float(point.variance_slope),
+        log_std=float(np.sqrt(spectrum.log_variance)),
+        s_max=spectrum.s_max,
+        condition_number=spectrum.condition_number,
+        inner_condition_number=float(np.exp(high - low)) if low > -np.inf else float("inf"),
+        at_zero=float(np.sum(spectrum.atoms[spectrum.atoms[:, 0] == 0, 1])),
+        growth=growth,
+        lasts=1 / growth if growth else float("inf"),
+    )
