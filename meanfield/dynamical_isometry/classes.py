@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
-from meanfield.dynamical_isometry.scan import EdgeScan, edge_scan
+from meanfield.dynamical_isometry.scan import edge_scan
 from meanfield.dynamical_isometry.spread import slope_spread
 from meanfield.dynamical_isometry.universal import UniversalSpectrum, universal_spectrum
 from meanfield.errors import UnresolvedError

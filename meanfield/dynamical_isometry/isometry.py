@@ -1,7 +1,8 @@
 """`isometry`: can deep networks of an activation be isometric, at which `q`, with which weights?"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from meanfield.criticality import checked_variances, critical
 from meanfield.dynamical_isometry.classes import checked_depth, q_for_depth
 from meanfield.dynamical_isometry.mirrored import mirrored
 from meanfield.dynamical_isometry.scan import EdgeScan, edge_scan
+from meanfield.dynamical_isometry.spread import slope_spread
 from meanfield.dynamical_isometry.verdict import IsometryVerdict, judge
 from meanfield.edge import edge_at
 from meanfield.ensembles import Ensemble, ensemble_of
+from meanfield.errors import UnresolvedError
 from meanfield.network import FixedPoint
 from meanfield.spectrum import Spectrum, jacobian_spectrum
 
@@ -29,35 +32,73 @@ _USUAL = (0.01, 0.1, 1.0)
 MIRRORED = "mirrored"
 
 
-@dataclass(frozen=True)
+_NUMBERS = (
+    "q", "weight_var", "bias_var", "variance_slope", "log_std", "s_max", "condition_number",
+    "inner_condition_number", "at_zero", "growth", "lasts",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
 class IsometryRow:
     """A network on the edge of chaos, and the singular values `s` of its Jacobian.
 
     Attributes:
         weights: the ensemble.
-        q, weight_var, bias_var, variance_slope: of the point; with mirrored weights, of
-            `mirrored(phi)`, on half of the width.
-        log_std: standard deviation of `log s`, of those that are not 0.
-        s_max: the largest singular value.
-        condition_number: the largest over the smallest; inf where they go down to 0.
-        inner_condition_number: the 99 % quantile over the 1 % quantile.
-        at_zero: the share of singular values that are 0.
-        growth: what each layer adds to the variance of `s^2`.
-        lasts: the depth at which that variance is 1; inf where it does not grow.
+        point: the `FixedPoint`; with mirrored weights that of `mirrored(phi)`, on half the width.
+        growth: what each layer adds to `Var(s^2) / E[s^2]^2`.
+        spectrum: the `Spectrum`; None where it could not be resolved, and all numbers that rest
+            on it are nan.
     """
 
     weights: str
-    q: float
-    weight_var: float
-    bias_var: float
-    variance_slope: float
-    log_std: float
-    s_max: float
-    condition_number: float
-    inner_condition_number: float
-    at_zero: float
+    point: FixedPoint
     growth: float
-    lasts: float
+    spectrum: Spectrum | None
+
+    q = property(lambda self: float(self.point.q))
+    weight_var = property(lambda self: float(self.point.weight_var))
+    bias_var = property(lambda self: float(self.point.bias_var))
+    variance_slope = property(lambda self: float(self.point.variance_slope))
+
+    @property
+    def lasts(self) -> float:
+        """The depth at which the variance of `s^2` is 1; inf where it does not grow."""
+        return 1 / self.growth if self.growth else inf
+
+    @property
+    def log_std(self) -> float:
+        """Standard deviation of `log s`, of those that are not 0."""
+        return float(np.sqrt(self.spectrum.log_variance)) if self.spectrum else nan
+
+    @property
+    def s_max(self) -> float:
+        """The largest singular value."""
+        return self.spectrum.s_max if self.spectrum else nan
+
+    @property
+    def condition_number(self) -> float:
+        """The largest over the smallest; inf where they go down to 0."""
+        return self.spectrum.condition_number if self.spectrum else nan
+
+    @property
+    def inner_condition_number(self) -> float:
+        """The 99 % quantile over the 1 % quantile."""
+        if self.spectrum is None:
+            return nan
+        low, high = self.spectrum.log_quantile([0.01, 0.99])
+        with np.errstate(over="ignore"):
+            return float(np.exp(high - low)) if low > -inf else inf
+
+    @property
+    def at_zero(self) -> float:
+        """The share of singular values that are 0."""
+        if self.spectrum is None:
+            return nan
+        return float(sum(mass for s, mass in self.spectrum.atoms if s == 0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers, by name."""
+        return {"weights": self.weights} | {name: getattr(self, name) for name in _NUMBERS}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,10 +126,12 @@ class Isometry:
 
     @property
     def spread_at_zero(self) -> float:
+        """The limit as `q -> 0`, whether there is an edge of chaos or not."""
         return self.scan.at_zero
 
     @property
     def spread_at_infinity(self) -> float:
+        """The limit as `q -> inf`."""
         return self.scan.at_infinity
 
     def q_for_depth(self, depth: int | None = None, variance: float = 1.0) -> float:
@@ -146,7 +189,7 @@ class Isometry:
             "best_q": self.best_q,
             "spread_at_zero": self.spread_at_zero,
             "spread_at_infinity": self.spread_at_infinity,
-            "table": [asdict(row) for row in self.table],
+            "table": [row.to_dict() for row in self.table],
         }
 
     def plot(self, ax: "Any | None" = None, **options: Any) -> Any:
@@ -162,8 +205,9 @@ class Isometry:
                      "lasts", "V'")  # fmt: skip
             lines.append("  " + "".join(f"{head:<14}" for head in heads).rstrip())
         for row in self.table:
-            numbers = (row.log_std, row.s_max, row.condition_number,
-                       row.inner_condition_number, row.at_zero, row.lasts, row.variance_slope)  # fmt: skip
+            names = ("log_std", "s_max", "condition_number", "inner_condition_number", "at_zero",
+                     "lasts", "variance_slope")  # fmt: skip
+            numbers = [getattr(row, name) for name in names]
             cells = [f"{row.q:.4g}", row.weights, *(f"{number:.4g}" for number in numbers)]
             lines.append("  " + "".join(f"{cell:<14}" for cell in cells).rstrip())
         lines += [f"  {note}" for note in self.notes]
@@ -181,6 +225,8 @@ class Isometry:
             notes.append(
                 "where V' > 1 the edge of chaos does not hold its q: the variance leaves it"
             )
+        if any(row.spectrum is None for row in self.table):
+            notes.append("nan: the spectrum could not be resolved")
         return notes
 
 
@@ -308,20 +354,11 @@ def _spectrum(activation: Activation, q: float, weights: Any, depth: int) -> Spe
 
 def _row(activation: Activation, q: float, weights: Any, depth: int) -> IsometryRow:
     point = _point(activation, q, weights)
-    spectrum = jacobian_spectrum(point, depth)
-    growth = spectrum.variance / depth / spectrum.mean**2
-    low, high = spectrum.log_quantile([0.01, 0.99])
-    return IsometryRow(
-        weights=str(weights),
-        q=float(q),
-        weight_var=float(point.weight_var),
-        bias_var=float(point.bias_var),
-        variance_slope=float(point.variance_slope),
-        log_std=float(np.sqrt(spectrum.log_variance)),
-        s_max=spectrum.s_max,
-        condition_number=spectrum.condition_number,
-        inner_condition_number=float(np.exp(high - low)) if low > -np.inf else float("inf"),
-        at_zero=float(np.sum(spectrum.atoms[spectrum.atoms[:, 0] == 0, 1])),
-        growth=growth,
-        lasts=1 / growth if growth else float("inf"),
-    )
+    kind = "orthogonal" if weights == MIRRORED else weights
+    slopes = slope_spread(point.activation, np.array([q]))
+    spread = 0.0 if slopes.is_zero[0] else float(slopes.value[0])
+    try:
+        spectrum = jacobian_spectrum(point, depth)
+    except UnresolvedError:
+        spectrum = None
+    return IsometryRow(str(weights), point, spread + ensemble_of(kind).spread, spectrum)

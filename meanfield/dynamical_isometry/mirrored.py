@@ -78,7 +78,8 @@ def mirrored_weights(
 
     Args:
         key: a JAX random key.
-        fan_out, fan_in: even numbers; `fan_in` any number for the first layer.
+        fan_out: rows, an even number.
+        fan_in: columns, an even number; any for the first layer.
         weight_var: that of `critical(mirrored(phi))`: of the entries of `W0`, times its fan-in.
         weights: the ensemble of `W0`.
         first: whether it is the first layer, `[W0; -W0]`, which sees data.

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation, remembered
-from meanfield.criticality import critical_line
 from meanfield.dynamical_isometry.spread import SlopeSpread, slope_spread
 from meanfield.edge import edge_at
 from meanfield.search import PER_DECADE, edge_table

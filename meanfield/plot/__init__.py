@@ -9,6 +9,7 @@ from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
 from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
+from meanfield.plot.spectrum import spectra, spectrum
 from meanfield.plot.style import CYCLE, style
 from meanfield.plot.trajectories import correlation_trajectory, variance_trajectory
 from meanfield.plot.variance import variance_map, variances_in_view
@@ -19,6 +20,8 @@ __all__ = [
     "correlation_trajectory",
     "edges_of_chaos",
     "phase_diagram",
+    "spectra",
+    "spectrum",
     "style",
     "trace",
     "variance_map",
