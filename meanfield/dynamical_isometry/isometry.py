@@ -142,7 +142,8 @@ class Isometry:
         self, q: float | None = None, weights: "str | Ensemble" = "orthogonal"
     ) -> Spectrum:
         """The whole spectrum at this depth; at `best_q` if no `q` is given."""
-        return _spectrum(self.activation, self.best_q if q is None else q, weights, self.depth)
+        point = _point(self.activation, self.best_q if q is None else q, weights)
+        return jacobian_spectrum(point, self.depth)
 
     def growth(
         self,
@@ -166,18 +167,14 @@ class Isometry:
         if depths is None:
             depths = [d for d in (2**k for k in range(self.depth.bit_length())) if d < self.depth]
             depths = [*depths, self.depth]
-        grown = [
-            [_spectrum(self.activation, q, kind, checked_depth(d)) for d in depths]
-            for kind in kinds
+        rows = [
+            [_row(self.activation, q, kind, checked_depth(d)) for d in depths] for kind in kinds
         ]
-
-        def field(name: str) -> Array:
-            return np.array([[getattr(s, name) for s in line] for line in grown])
-
-        return Growth(
-            self.activation, q, tuple(map(str, kinds)), np.array(depths), field("s_max"),
-            np.sqrt(field("log_variance")), field("condition_number"),
-        )  # fmt: skip
+        numbers = {
+            name: np.array([[getattr(row, name) for row in line] for line in rows])
+            for name in ("s_max", "log_std", "condition_number", "inner_condition_number")
+        }
+        return Growth(self.activation, q, tuple(map(str, kinds)), np.array(depths), **numbers)
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, by name; the verdict by its name and as its sentence."""
@@ -192,11 +189,11 @@ class Isometry:
             "table": [row.to_dict() for row in self.table],
         }
 
-    def plot(self, ax: "Any | None" = None, **options: Any) -> Any:
-        """Draw the spread along the edge of chaos; see `meanfield.plot.isometry`."""
+    def plot(self, ax: "Sequence[Axes] | None" = None, growing: "Growth | None" = None) -> Array:
+        """Draw the spread of slopes and the spectra; see `meanfield.plot.isometry`."""
         from meanfield.plot.isometry import isometry as draw
 
-        return draw(self, ax, **options)
+        return draw(self, growing, ax)
 
     def __str__(self) -> str:
         lines = [f"Isometry of {self.activation.name} at depth {self.depth}", f"  {self.verdict}"]
@@ -232,7 +229,7 @@ class Isometry:
 
 @dataclass(frozen=True, eq=False)
 class Growth:
-    """Singular values at several depths; arrays of shape (ensembles, depths)."""
+    """Singular values at several depths; arrays of shape (ensembles, depths), as in the table."""
 
     activation: Activation
     q: float
@@ -241,6 +238,7 @@ class Growth:
     s_max: Array
     log_std: Array
     condition_number: Array
+    inner_condition_number: Array
 
     def plot(self, ax: "Axes | None" = None, **options: Any) -> "Axes":
         """Draw them against depth; see `meanfield.plot.growth`."""
@@ -346,10 +344,6 @@ def _point(activation: Activation, q: float, weights: Any) -> FixedPoint:
     if isinstance(weights, str) and weights == MIRRORED:
         return critical(mirrored(activation), q, weights="orthogonal")
     return critical(activation, q, weights=weights)
-
-
-def _spectrum(activation: Activation, q: float, weights: Any, depth: int) -> Spectrum:
-    return jacobian_spectrum(_point(activation, q, weights), depth)
 
 
 def _row(activation: Activation, q: float, weights: Any, depth: int) -> IsometryRow:

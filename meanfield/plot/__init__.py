@@ -7,6 +7,7 @@ what the result holds. Further keywords go to the main line. matplotlib is impor
 
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
+from meanfield.plot.isometry import growth, isometry, slope_spread
 from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
 from meanfield.plot.spectrum import spectra, spectrum
@@ -19,7 +20,10 @@ __all__ = [
     "correlation_map",
     "correlation_trajectory",
     "edges_of_chaos",
+    "growth",
+    "isometry",
     "phase_diagram",
+    "slope_spread",
     "spectra",
     "spectrum",
     "style",
