@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     from meanfield import schemes as schemes
     from meanfield.activation import Activation
     from meanfield.criticality import critical, critical_line
+    from meanfield.dynamical_isometry.classes import (
+        Universality,
+        depth_of_limit,
+        q_for_depth,
+        universality,
+    )
+    from meanfield.dynamical_isometry.isometry import Isometry, isometry
+    from meanfield.dynamical_isometry.mirrored import mirrored, mirrored_weights
+    from meanfield.dynamical_isometry.universal import UniversalSpectrum, universal_spectrum
+    from meanfield.dynamical_isometry.verdict import IsometryVerdict
     from meanfield.errors import (
         MeanFieldError,
         NoCriticalPointError,
@@ -59,6 +69,8 @@ _MODULE_OF = {
     "FixedPoints": "fixedpoints",
     "GuessingBias": "guessing",
     "HermiteCoefficients": "hermite",
+    "Isometry": "dynamical_isometry.isometry",
+    "IsometryVerdict": "dynamical_isometry.verdict",
     "MeanFieldError": "errors",
     "Network": "network",
     "NoCriticalPointError": "errors",
@@ -66,6 +78,8 @@ _MODULE_OF = {
     "Phase": "network",
     "PhaseDiagram": "phase",
     "Spectrum": "spectrum",
+    "UniversalSpectrum": "dynamical_isometry.universal",
+    "Universality": "dynamical_isometry.classes",
     "UnresolvedError": "errors",
     "VarianceMap": "maps.variance",
     "VarianceTrajectory": "maps.variance_trajectory",
@@ -75,12 +89,19 @@ _MODULE_OF = {
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
+    "depth_of_limit": "dynamical_isometry.classes",
     "fixed_points": "fixedpoints",
     "guessing_bias": "guessing",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
+    "isometry": "dynamical_isometry.isometry",
     "jacobian_spectrum": "spectrum",
+    "mirrored": "dynamical_isometry.mirrored",
+    "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
+    "q_for_depth": "dynamical_isometry.classes",
+    "universal_spectrum": "dynamical_isometry.universal",
+    "universality": "dynamical_isometry.classes",
     "variance_map": "maps.variance",
 }
 
@@ -93,6 +114,8 @@ __all__ = [
     "FixedPoints",
     "GuessingBias",
     "HermiteCoefficients",
+    "Isometry",
+    "IsometryVerdict",
     "MeanFieldError",
     "Network",
     "NoCriticalPointError",
@@ -100,6 +123,8 @@ __all__ = [
     "Phase",
     "PhaseDiagram",
     "Spectrum",
+    "UniversalSpectrum",
+    "Universality",
     "UnresolvedError",
     "VarianceMap",
     "VarianceTrajectory",
@@ -109,12 +134,19 @@ __all__ = [
     "critical",
     "critical_line",
     "critical_points",
+    "depth_of_limit",
     "fixed_points",
     "guessing_bias",
     "hermite_coefficients",
     "initializer",
+    "isometry",
     "jacobian_spectrum",
+    "mirrored",
+    "mirrored_weights",
     "phase_diagram",
+    "q_for_depth",
+    "universal_spectrum",
+    "universality",
     "variance_map",
 ]
 

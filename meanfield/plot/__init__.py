@@ -7,9 +7,11 @@ what the result holds. Further keywords go to the main line. matplotlib is impor
 
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
+from meanfield.plot.isometry import growth, isometry, slope_spread
 from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
 from meanfield.plot.schemes import schemes
+from meanfield.plot.spectrum import spectra, spectrum
 from meanfield.plot.style import CYCLE, style
 from meanfield.plot.trajectories import correlation_trajectory, variance_trajectory
 from meanfield.plot.variance import variance_map, variances_in_view
@@ -19,8 +21,13 @@ __all__ = [
     "correlation_map",
     "correlation_trajectory",
     "edges_of_chaos",
+    "growth",
+    "isometry",
     "phase_diagram",
     "schemes",
+    "slope_spread",
+    "spectra",
+    "spectrum",
     "style",
     "trace",
     "variance_map",
