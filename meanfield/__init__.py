@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meanfield import ensembles as ensembles
     from meanfield import plot as plot
     from meanfield.activation import Activation
     from meanfield.criticality import critical, critical_line
@@ -106,7 +107,10 @@ __all__ = [
 ]
 
 
-_SUBMODULES = ("plot",)  # also without an import of their own: `mf.plot.phase_diagram(...)`
+_SUBMODULES = (
+    "ensembles",
+    "plot",
+)  # without an import of their own: `mf.plot.phase_diagram(...)`
 
 
 def __getattr__(name: str) -> Any:
