@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         NotElementwiseError,
         UnresolvedError,
     )
+    from meanfield.finite_width import FiniteWidth, finite_width
     from meanfield.fixedpoints import FixedPoints, Verdict, fixed_points
     from meanfield.hermite import HermiteCoefficients, hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
@@ -51,6 +52,7 @@ _MODULE_OF = {
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.correlation_trajectory",
+    "FiniteWidth": "finite_width",
     "FixedPoint": "network",
     "FixedPoints": "fixedpoints",
     "HermiteCoefficients": "hermite",
@@ -69,6 +71,7 @@ _MODULE_OF = {
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
+    "finite_width": "finite_width",
     "fixed_points": "fixedpoints",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
@@ -81,6 +84,7 @@ __all__ = [
     "CorrelationFixedPoint",
     "CorrelationMap",
     "CorrelationTrajectory",
+    "FiniteWidth",
     "FixedPoint",
     "FixedPoints",
     "HermiteCoefficients",
@@ -99,6 +103,7 @@ __all__ = [
     "critical",
     "critical_line",
     "critical_points",
+    "finite_width",
     "fixed_points",
     "hermite_coefficients",
     "initializer",

@@ -23,28 +23,36 @@ from meanfield.maps.moment import near_zero_of, second_moment
 from meanfield.maps.powers import FARTHEST, NEAREST
 from meanfield.precision import EPS
 
-__all__ = ["Averages", "averages"]
+__all__ = ["LEAST", "Averages", "SlopeAverages", "averages", "slope_averages"]
 
 Array = NDArray[np.float64]
 
-_LEAST = 1e-120  # a variance at which all ratios are at their limit, and no moment underflows
+LEAST = 1e-120  # a variance at which all ratios are at their limit, and no moment underflows
 _MANY = 64  # variances from which on interpolation may pay
 _BLOCK = 256  # variances summed together
+_OF_VALUES = ("phi2", "power", "bend", "peaked")
+_OF_SLOPES = ("dphi2", "steeper", "steeper_bend", "uneven", "mixed")
 _COLUMNS = [MOMENTS.index(name) for name in ("phi2", "phi4", "dphi2", "dphi4")]
 
 
 @dataclass(frozen=True)
 class Averages:
-    """Ratios at variances `q`, shape (n,), and bounds of their absolute errors by name.
+    """Ratios of moments of `phi` at variances of shape (n,); `phi2` is `E[phi^2]` itself.
 
-    `phi2` and `dphi2` are `E[phi^2]` and `E[phi'^2]` themselves. Where `phi` jumps `dphi2` is
-    infinite, and what rests on `phi'` is NaN.
+    `errors` holds bounds of their absolute errors by name.
     """
 
     phi2: Array
     power: Array
     bend: Array
     peaked: Array
+    errors: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class SlopeAverages:
+    """Ratios of moments of `phi'`; `dphi2` is `E[phi'^2]`, infinite where `phi` jumps."""
+
     dphi2: Array
     steeper: Array
     steeper_bend: Array
@@ -53,35 +61,50 @@ class Averages:
     errors: dict[str, Array]
 
 
-_NAMES = tuple(name for name in Averages.__dataclass_fields__ if name != "errors")
-
-
-@np.errstate(all="ignore")
 def averages(activation: Activation, q: Array) -> Averages:
-    """The ratios at variances `q >= 0`, shape (n,).
+    """The ratios of moments of `phi` at variances `q >= 0`, shape (n,).
 
     Raises:
         UnresolvedError: the activation cannot be sampled to useful accuracy.
     """
+    value, error = _columns(activation, q, slice(0, 4))
+    return Averages(*value, errors=dict(zip(_OF_VALUES, error, strict=True)))
+
+
+def slope_averages(activation: Activation, q: Array) -> SlopeAverages:
+    """The ratios of moments of `phi'`; arguments and errors as for `averages`."""
+    value, error = _columns(activation, q, slice(4, 9))
+    return SlopeAverages(*value, errors=dict(zip(_OF_SLOPES, error, strict=True)))
+
+
+@np.errstate(all="ignore")
+def _columns(activation: Activation, q: Array, which: slice) -> tuple[Array, Array]:
+    """Some of the nine columns, and bounds of their errors, each of shape (columns, n)."""
+    if activation.is_homogeneous and not np.all(q == 1):
+        value, error = (part.copy() for part in _columns(activation, np.ones(len(q)), which))
+        if which.start == 0:  # E[phi^2] is proportional to q, all else does not change
+            value[0], error[0] = value[0] * q, error[0] * q
+        return value, error
     if len(q) > 1 and np.all(q[1:] == q[0]):
-        at = averages(activation, q[:1])
-        repeated = {name: np.repeat(getattr(at, name), len(q)) for name in _NAMES}
-        return Averages(**repeated, errors={k: np.repeat(e, len(q)) for k, e in at.errors.items()})
-    clipped = np.clip(q, _LEAST, None)
-    value, error = np.empty((2, len(q), 9))
+        value, error = _columns(activation, q[:1], which)
+        return np.repeat(value, len(q), axis=1), np.repeat(error, len(q), axis=1)
+    clipped = np.clip(q, LEAST, None)
+    value, error = np.empty((2, len(q), which.stop - which.start))
     middle = (clipped >= NEAREST) & (clipped <= FARTHEST)
     if np.any(middle):
         inside = clipped[middle]
 
         def direct(some: Array) -> tuple[Array, Array, Array]:
-            return _direct(activation, some)
+            value, error, size = _direct(activation, some)
+            return value[:, which], error[:, which], size[:, which]
 
         value[middle], error[middle] = (
             interpolate(direct, inside) if len(inside) > _MANY else direct(inside)[:2]
         )
     if not np.all(middle):
-        value[~middle], error[~middle] = _beyond(activation, clipped[~middle])
-    return Averages(*value.T, errors=dict(zip(_NAMES, error.T, strict=True)))
+        beyond = _beyond(activation, clipped[~middle])
+        value[~middle], error[~middle] = (part[:, which] for part in beyond)
+    return value.T, error.T
 
 
 def _direct(activation: Activation, q: Array) -> tuple[Array, Array, Array]:
@@ -108,6 +131,10 @@ def _block(activation: Activation, q: Array) -> tuple[Array, Array]:
         )
     )  # fmt: skip
     mixed, mixed_error = _mixed(activation, q)
+    if activation.is_homogeneous:
+        first[:, 0], first_error[:, 0] = phi2, doubts[0]
+        second[:, 0] = first[:, 2] = second[:, 2] = 0.0
+        second_error[:, 0] = first_error[:, 2] = second_error[:, 2] = 0.0
     return _ratios(
         [phi2, first[:, 0], second[:, 0], phi4, dphi2, first[:, 2], second[:, 2], dphi4, mixed],
         [doubts[0], first_error[:, 0], second_error[:, 0], doubts[1], doubts[2],
@@ -155,20 +182,34 @@ def _mixed(activation: Activation, q: Array) -> tuple[Array, Array]:
 def _beyond(activation: Activation, q: Array) -> tuple[Array, Array]:
     """The nine columns where no sum over samples reaches: by powers of `q`."""
     value, error = np.empty((2, len(q), 9))
-    for where, law in ((q < NEAREST, near_zero_of(activation)), (q > FARTHEST, {})):
-        if not np.any(where):
-            continue
-        some = q[where]
-        second = {name: second_moment(activation, some, name)
-                  for name in ("phi2", "dphi2", "phi4", "dphi4")}  # fmt: skip
-        if "mixed" in law:
-            mixed = law["mixed"].derivative(some, 0)
-        else:
-            mixed = np.full(len(some), np.nan), np.full(len(some), np.inf)
-        columns, doubts = [], []
-        for names in (("phi2", "phi4"), ("dphi2", "dphi4")):
-            m, fourth = (second[name] for name in names)
-            columns += [m.value, some * m.first, some**2 * m.second, fourth.value]
-            doubts += [m.error, some * m.first_error, some**2 * m.second_error, fourth.error]
-        value[where], error[where] = _ratios([*columns, mixed[0]], [*doubts, mixed[1]])
+    for where, law in ((q < NEAREST, _near), (q > FARTHEST, _far)):
+        if np.any(where):
+            value[where], error[where] = law(activation, q[where])
     return value, error
+
+
+@np.errstate(all="ignore")
+def _near(activation: Activation, q: Array) -> tuple[Array, Array]:
+    laws = near_zero_of(activation)
+    columns, doubts = [], []
+    for names in (("phi2", "phi4"), ("dphi2", "dphi4")):
+        m, fourth = (second_moment(activation, q, name) for name in names)
+        columns += [m.value, q * m.first, q**2 * m.second, fourth.value]
+        doubts += [m.error, q * m.first_error, q**2 * m.second_error, fourth.error]
+    unknown = np.full(len(q), np.nan), np.full(len(q), np.inf)
+    mixed = laws["mixed"].derivative(q, 0) if "mixed" in laws else unknown
+    return _ratios([*columns, mixed[0]], [*doubts, mixed[1]])
+
+
+@np.errstate(all="ignore")
+def _far(activation: Activation, q: Array) -> tuple[Array, Array]:
+    """Far out a signal is a power of its size, and the ratios are constant or told not to be."""
+    values, errors, _ = _direct(activation, np.array([FARTHEST, FARTHEST / 16]))
+    octaves = np.log2(q / FARTHEST)[:, None]
+    stray = np.abs(values[0] - values[1])
+    value = np.repeat(values[:1], len(q), axis=0)
+    for column in (0, 4):  # the second moments, and their powers beside them
+        value[:, column] *= (q / FARTHEST) ** values[0, column + 1]
+        stray[column] = stray[column + 1] * np.abs(values[0, column])
+    error = np.maximum(errors[0], stray * octaves)
+    return value, np.where(stray > 1e-6 * np.abs(values[0]), np.inf, error)

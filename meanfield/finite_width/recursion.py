@@ -14,8 +14,6 @@ Source: Roberts, Yaida & Hanin 2022, arXiv 2106.10165, chapter 4; orthogonal wei
 Day, Kahn & Roberts 2023, arXiv 2310.07765.
 """
 
-from collections.abc import Iterable
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -50,10 +48,29 @@ class Vertices(NamedTuple):
     shift_error: Array
 
 
-def carried(start: float, gain: Array, source: Array) -> Array:
-    """`x_0 = start, x_(l+1) = gain_l x_l + source_l`: a loop over floats, 0.1 us a layer."""
-    steps: Iterable[tuple[float, float]] = zip(gain.tolist(), source.tolist(), strict=True)
-    return np.array(list(accumulate(steps, lambda x, ab: ab[0] * x + ab[1], initial=start)))  # type: ignore
+@np.errstate(all="ignore")
+def carried(first: float, gain: Array, source: Array) -> Array:
+    """`x_0 = first, x_(l+1) = gain_l x_l + source_l`, shape (n + 1,).
+
+    Cut into pieces that are gone through side by side: once to find where each ends, for any
+    start, and once more from where the one before it has ended.
+    """
+    pieces = max(1, int(np.sqrt(len(gain))))
+    length = -(-len(gain) // pieces)
+    padding = (0, pieces * length - len(gain))
+    a, s = (np.pad(part, padding).reshape(pieces, length).T.copy() for part in (gain, source))
+    offset, factor = np.zeros(pieces), np.ones(pieces)
+    for gains, sources in zip(a, s, strict=True):
+        offset, factor = gains * offset + sources, gains * factor
+    starts, start = np.empty(pieces), first
+    for piece in range(pieces):
+        starts[piece] = start
+        start = offset[piece] + (factor[piece] * start if start else 0.0)
+    result = np.empty((length, pieces))
+    for layer, (gains, sources) in enumerate(zip(a, s, strict=True)):
+        starts = gains * starts + sources
+        result[layer] = starts
+    return np.concatenate([[first], result.T.ravel()[: len(gain)]])
 
 
 @np.errstate(all="ignore")
@@ -64,9 +81,7 @@ def layers_of(
     own = weight_var * at.phi2
     share = np.where(own > 0, own / (own + bias_var), 0.0)
     # the share of a kernel that underflows is its limit, as it is of averages
-    peaked, power, bend = (
-        np.where(own > 0, part, 0.0) for part in (at.peaked, at.power, at.bend)
-    )
+    peaked, power, bend = (np.where(own > 0, part, 0.0) for part in (at.peaked, at.power, at.bend))
     source = share**2 * (peaked - 1 + vertex) * (own > 0)
     # a kernel that is off by a factor moves a ratio as a small power of it would
     moved = 4 * (np.abs(power) + np.abs(bend)) * doubt
