@@ -33,7 +33,12 @@ if TYPE_CHECKING:
         NotElementwiseError,
         UnresolvedError,
     )
-    from meanfield.finite_width import FiniteWidth, finite_width
+    from meanfield.finite_width import (
+        FiniteWidth,
+        FiniteWidthPair,
+        finite_width,
+        finite_width_pair,
+    )
     from meanfield.fixedpoints import FixedPoints, Verdict, fixed_points
     from meanfield.hermite import HermiteCoefficients, hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
@@ -53,6 +58,7 @@ _MODULE_OF = {
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.correlation_trajectory",
     "FiniteWidth": "finite_width",
+    "FiniteWidthPair": "finite_width",
     "FixedPoint": "network",
     "FixedPoints": "fixedpoints",
     "HermiteCoefficients": "hermite",
@@ -72,6 +78,7 @@ _MODULE_OF = {
     "critical_line": "criticality",
     "critical_points": "search",
     "finite_width": "finite_width",
+    "finite_width_pair": "finite_width",
     "fixed_points": "fixedpoints",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
@@ -85,6 +92,7 @@ __all__ = [
     "CorrelationMap",
     "CorrelationTrajectory",
     "FiniteWidth",
+    "FiniteWidthPair",
     "FixedPoint",
     "FixedPoints",
     "HermiteCoefficients",
@@ -104,6 +112,7 @@ __all__ = [
     "critical_line",
     "critical_points",
     "finite_width",
+    "finite_width_pair",
     "fixed_points",
     "hermite_coefficients",
     "initializer",

@@ -5,9 +5,9 @@ and `b x` left of it one layer multiplies the kernel by
 
     F = (C_W/n) sum_i phi(h_i)^2 = (C_W/n) X T,     h_i ~ N(0, 1)
 
-with independent `X ~ chi^2_n`, the length of `h`, and `T = b^2 + (a^2 - b^2) B`, where the share `B`
-of it that lies on positive coordinates is `Beta(k/2, (n - k)/2)`, `k ~ Binomial(n, 1/2)`. So the
-kernel is a product of independent factors, and `E[F^s]` is
+with independent `X ~ chi^2_n`, the length of `h`, and `T = b^2 + (a^2 - b^2) B`, where the share
+`B` of it that lies on positive coordinates is `Beta(k/2, (n - k)/2)`, `k ~ Binomial(n, 1/2)`. So
+the kernel is a product of independent factors, and `E[F^s]` is
 
     (2 C_W/n)^s Gamma(n/2 + s)/Gamma(n/2) E[T^s]
 
@@ -57,12 +57,12 @@ class _Share:
 
     def power(self, s: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """`E[T^s]`."""
-        return np.exp(s[:, None] * self.log) @ self.weight
+        return np.exp(s[:, None] * self.log) @ self.weight.astype(complex)
 
 
 @lru_cache(maxsize=64)
 def _share(width: int, left: float, right: float) -> _Share:
-    from scipy.special import gammaln, xlog1py, xlogy
+    from scipy.special import gammaln
     from scipy.stats import binom
 
     if abs(left) == abs(right):
@@ -261,7 +261,7 @@ class ExactLaw:
         factors = self._factors[:count]
         mean, variance = float(self.log_mean[count]), float(self.log_variance[count])
         # towards -inf the law falls as exp(x/2) where a single neuron is left
-        tail = max(2 * log(1e16 * count * n * 0.5**n) for n, _ in factors)
+        tail = max(2 * (log(1e16 * count * n) - n * log(2)) for n, _ in factors)
         half = max(16 * np.sqrt(variance), tail, 45 * 2 / min(n for n, _ in factors))
         frequency, coefficient = np.zeros(0), np.zeros(0, complex)
         count = 64

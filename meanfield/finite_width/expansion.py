@@ -1,7 +1,6 @@
 """`finite_width`: from a network to kernel, four-point vertex and kernel correction, by layer."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +11,14 @@ from meanfield.errors import MeanFieldError
 from meanfield.finite_width.averages import averages
 from meanfield.finite_width.recursion import layers_of, vertices
 from meanfield.finite_width.result import FiniteWidth
+from meanfield.finite_width.sizes import checked_depth, widths_of
 from meanfield.finite_width.vertices import vertex_of
 from meanfield.maps.settle import settled_variance
 from meanfield.maps.variance import network_of, variance_map
-from meanfield.network import FixedPoint, Network, short
+from meanfield.network import FixedPoint, Network
 from meanfield.precision import EPS
 
-__all__ = ["finite_width", "kernels", "widths_of"]
+__all__ = ["continued", "expanded", "finite_width", "vertices_of"]
 
 Array = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def finite_width(
         array([ 0.,  5., 10., 15.])
     """
     net = network_of(network)
-    depth = _checked_depth(depth)
+    depth = checked_depth(depth)
     fan = widths_of(width, depth)
     ensemble = ensemble_of(net.weights if weights is None else weights)
     kernel, doubt = kernels(network, depth, q)
@@ -88,7 +88,7 @@ def expanded(
     weight_var, bias_var = float(network.weight_var), float(network.bias_var)
     start, depth = float(kernel[0]), len(kernel)
     count = int(np.sum(np.isfinite(kernel)))  # of layers that do not overflow
-    vertex = _vertices_of(ensemble, fan)
+    vertex = vertices_of(ensemble, fan)
     if start < bias_var and np.any(vertex != 0):
         raise MeanFieldError(
             f"q: {ensemble} weights turn the inputs of the first layer, which adds biases of "
@@ -126,7 +126,7 @@ def continued(fw: FiniteWidth, depth: int) -> FiniteWidth:
     return expanded(fw.network, kernel, doubt, fan, fw.ensemble)
 
 
-def _vertices_of(ensemble: Ensemble, fan: NDArray[np.int64]) -> Array:
+def vertices_of(ensemble: Ensemble, fan: NDArray[np.int64]) -> Array:
     """The vertex of the weights of each layer."""
     if np.all(fan == fan[0]):
         return np.full(len(fan) - 1, vertex_of(ensemble, int(fan[0]), int(fan[0])))
@@ -164,32 +164,3 @@ def _iterated(network: Network, start: float, depth: int) -> tuple[Array, Array]
     with np.errstate(divide="ignore", invalid="ignore"):
         doubt = np.where(way.variance > 0, way.error / way.variance, 0.0)
     return way.variance, np.minimum(np.where(np.isnan(doubt), 0.0, doubt), 1.0)
-
-
-def _checked_depth(depth: Any) -> int:
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer):
-        raise TypeError(f"depth: must be a whole number of layers, got {depth!r}")
-    if depth < 1:
-        raise ValueError(f"depth: must be a number of layers, 1 or more, got {depth!r}")
-    return int(depth)
-
-
-def widths_of(width: Any, depth: int) -> NDArray[np.int64]:
-    """The number of inputs, and of neurons of each layer: shape `(depth + 1,)`."""
-    array = np.asarray(width)
-    if array.dtype.kind not in "iu" or array.ndim > 1:
-        raise TypeError(
-            f"width: must be a whole number of neurons, or {depth} of them, got {width!r}"
-        )
-    if np.any(array < 1):
-        raise ValueError(f"width: a layer has at least 1 neuron, got {short(array)}")
-    if array.ndim == 0:
-        return np.full(depth + 1, int(array), np.int64)
-    if len(array) == depth:
-        return np.concatenate([array[:1], array]).astype(np.int64)
-    if len(array) == depth + 1:
-        return array.astype(np.int64)
-    raise ValueError(
-        f"width: must be one number, or one for each of {depth} layers (or {depth + 1} with the "
-        f"number of inputs first), got {len(array)}"
-    )

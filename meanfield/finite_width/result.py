@@ -157,6 +157,21 @@ class FiniteWidth:
         return min(self.valid_depth, even_depth(self))
 
     @property
+    def least_width(self) -> Array:
+        """For each depth up to this one: the width from which on the expansion is valid.
+
+        Both parameters fall as one over the width, if all layers are widened alike; numbers are
+        relative to a network as wide as the last layer.
+        """
+        size = np.fmax(np.abs(self.fluctuation), np.abs(self.shift)) / EXPANSION_LIMIT
+        return np.fmax.accumulate(size) * int(self.width[-1])
+
+    @property
+    def least_width_for_gradients(self) -> Array:
+        """The same for the length of gradients to spread by less than a factor e, to order 1/n."""
+        return np.fmax.accumulate(self.gradient_log_norm.variance) * int(self.width[-1])
+
+    @property
     def aspect_ratio(self) -> float:
         """`L/n` where the expansion ends: `valid_depth` over the width of the last layer."""
         return self.valid_depth / int(self.width[-1])
