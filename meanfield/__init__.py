@@ -33,12 +33,6 @@ if TYPE_CHECKING:
         NotElementwiseError,
         UnresolvedError,
     )
-    from meanfield.finite_width import (
-        FiniteWidth,
-        FiniteWidthPair,
-        finite_width,
-        finite_width_pair,
-    )
     from meanfield.fixedpoints import FixedPoints, Verdict, fixed_points
     from meanfield.hermite import HermiteCoefficients, hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
@@ -49,6 +43,13 @@ if TYPE_CHECKING:
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
+    from meanfield.width import (
+        FiniteWidth,
+        FiniteWidthPair,
+        finite_width,
+        finite_width_pair,
+        tangent_kernel,
+    )
 
 __version__ = "0.1.0"
 
@@ -57,8 +58,8 @@ _MODULE_OF = {
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.correlation_trajectory",
-    "FiniteWidth": "finite_width",
-    "FiniteWidthPair": "finite_width",
+    "FiniteWidth": "width",
+    "FiniteWidthPair": "width",
     "FixedPoint": "network",
     "FixedPoints": "fixedpoints",
     "HermiteCoefficients": "hermite",
@@ -77,12 +78,13 @@ _MODULE_OF = {
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
-    "finite_width": "finite_width",
-    "finite_width_pair": "finite_width",
+    "finite_width": "width",
+    "finite_width_pair": "width",
     "fixed_points": "fixedpoints",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
     "phase_diagram": "phase",
+    "tangent_kernel": "width",
     "variance_map": "maps.variance",
 }
 
@@ -117,6 +119,7 @@ __all__ = [
     "hermite_coefficients",
     "initializer",
     "phase_diagram",
+    "tangent_kernel",
     "variance_map",
 ]
 

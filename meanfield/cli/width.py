@@ -9,8 +9,8 @@ from meanfield.cli.output import add_output, is_picture, new_figure, print_json,
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from meanfield.finite_width import FiniteWidth
     from meanfield.network import FixedPoint, Network
+    from meanfield.width import FiniteWidth
 
 
 def add_to(commands: Any) -> None:
@@ -57,7 +57,7 @@ def add_to(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print a table for each width, and write what was asked for."""
-    from meanfield.finite_width import finite_width
+    from meanfield.width import finite_width
 
     if args.bias_var is not None and args.weight_var is None:
         args.parser.error("argument --bias-var: give --weight-var as well")
@@ -102,7 +102,7 @@ def _write(path: "Path", results: "list[FiniteWidth]") -> None:
             plot.valid_region(results[0], fourth)
             width = int(results[0].width[0])
             for ax, title in (
-                (first, "kernel"), (second, f"output at width {width}"),
+                (first, "fluctuation of the kernel"), (second, f"output at width {width}"),
                 (third, f"gradient at width {width}"), (fourth, "depth and width"),
             ):  # fmt: skip
                 ax.set_title(title)

@@ -10,12 +10,12 @@ from meanfield.plot.style import BLUE, CYCLE, GREEN, GREY, VERMILION, axes, lege
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from meanfield.finite_width import FiniteWidth
+    from meanfield.width import FiniteWidth
 
 __all__ = ["finite_width", "gradient_fan", "output_density", "valid_region"]
 
 _QUANTITIES = {
-    "fluctuation": "fluctuation of the kernel, $V_4/(n K^2)$",
+    "fluctuation": "fluctuation $V_4/(n K^2)$",
     "four_point": "four-point vertex $V_4/n$",
     "kernel": "kernel $K$",
     "kernel_correction": "kernel correction $G_1/n$",
@@ -61,16 +61,21 @@ def finite_width(
     if quantity not in _QUANTITIES:
         raise ValueError(f"quantity: must be one of {', '.join(_QUANTITIES)}, got {quantity!r}")
     with axes(ax, f"finite width, {several[0].network.activation.name}") as ax:
+        low = high = 0.0
         for i, (fw, label) in enumerate(zip(several, _labels(several), strict=True)):
             color, dashes = CYCLE[i % len(CYCLE)]
             layers = np.arange(1, fw.depth + 1)
             factor = fw.width if scaled else 1.0
             given = merged(line, color=color, linestyle=dashes, label=label)
-            ax.plot(layers, getattr(fw, quantity) * factor, **given)
+            values = getattr(fw, quantity) * factor
+            ax.plot(layers, values, **given)
+            low, high = min(low, float(np.nanmin(values))), max(high, float(np.nanmax(values)))
             if exact and quantity == "fluctuation" and fw.exact is not None:
                 top = ax.plot(layers, fw.exact.fluctuation * factor, color=given["color"],
                               linestyle=":", linewidth=1.2)[0]  # fmt: skip
                 top.set_label("exact law" if i == 0 else "_")
+        if ax.get_ylim()[1] > 2.5 * high > 0:  # exact laws part from lines: let them leave
+            ax.set_ylim(low - 0.1 * high, 2.5 * high)
         times = "width times " if scaled else ""
         ax.set(xlabel="depth (layers)", ylabel=times + _QUANTITIES[quantity])
         ax.locator_params(axis="x", integer=True)
@@ -107,20 +112,25 @@ def output_density(
     z = np.linspace(-5, 5, 801) * spread
     with axes(ax, f"output of layer {number}, width {_width(fw)}") as ax:
         gaussian = np.exp(-0.5 * (z / spread) ** 2) / (np.sqrt(2 * np.pi) * spread)
+        top = float(np.max(gaussian))
         ax.plot(z, gaussian, color=GREY, linestyle="--", label="infinite width")
         if fw.exact is not None:
-            ax.plot(z, fw.exact.output_density(z, layer), color=GREEN, linestyle="-.",
-                    label="exact law")  # fmt: skip
+            exact = fw.exact.output_density(z, layer)
+            ax.plot(z, exact, color=GREEN, linestyle="-.", label="exact law")
+            top = max(top, min(float(np.max(exact)), 5 * top))
         value = law(z)
+        top = max(top, float(np.max(value)))
         ax.plot(z, np.where(value > 0, value, np.nan), **merged(
-            line, color=BLUE, linestyle="-", label="Gaussian with first correction"))  # fmt: skip
+            line, color=BLUE, linestyle="-", label="with first correction"))  # fmt: skip
         if not log and np.any(value < 0):
             ax.plot(z, np.where(value < 0, value, np.nan), color=VERMILION, linestyle=":",
                     label="negative: no density")  # fmt: skip
         ax.set(xlabel="pre-activation $z$", ylabel="density over networks")
-        if log:
-            ax.set(yscale="log", ylim=(1e-6, 2 * float(np.max(gaussian))))
-        legend(ax)
+        if not log:
+            ax.set_ylim(min(0.0, float(np.min(value))) - 0.05 * top, 1.1 * top)
+        else:
+            ax.set(yscale="log", ylim=(1e-6, 2 * top))
+        legend(ax, "lower center" if log else "upper left")
     return ax
 
 
@@ -149,11 +159,11 @@ def gradient_fan(fw: "FiniteWidth", ax: "Axes | None" = None, **line: Any) -> "A
                             color=color, alpha=alpha, linewidth=0,
                             label=f"{share} % of networks")  # fmt: skip
         ax.plot(layers, law.mean, **merged(line, color=BLUE, label="median"))
-        ax.plot(layers, law.mean + law.variance / 2, color=VERMILION, linestyle="--",
+        ax.plot(layers, law.log_of_mean, color=VERMILION, linestyle="--",
                 label="log of the mean")  # fmt: skip
         ax.set(xlabel="depth (layers)", ylabel=r"$\ln\,|J u|^2$ from the first layer")
         ax.locator_params(axis="x", integer=True)
-        legend(ax, "upper left")
+        legend(ax, "lower left")
     return ax
 
 

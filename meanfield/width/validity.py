@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from meanfield.finite_width.result import FiniteWidth
+    from meanfield.width.result import FiniteWidth
 
 __all__ = ["EXPANSION_LIMIT", "even_depth", "valid_depth"]
 
@@ -38,7 +38,7 @@ def _first_beyond(
     fw: "FiniteWidth", measure: Callable[["FiniteWidth"], NDArray[np.float64]], limit: float
 ) -> float:
     """How many layers there are before the measure exceeds its limit; may be inf."""
-    from meanfield.finite_width.expansion import continued
+    from meanfield.width.expansion import continued
 
     while True:
         size = measure(fw)

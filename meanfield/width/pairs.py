@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import MeanFieldError
-from meanfield.finite_width.expansion import vertices_of
-from meanfield.finite_width.pair_averages import PairAverages, pair_averages
-from meanfield.finite_width.sizes import checked_depth, widths_of
 from meanfield.gaussian import MOMENTS
 from meanfield.maps.correlation import correlation_map
 from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network
+from meanfield.width.expansion import vertices_of
+from meanfield.width.pair_averages import PairAverages, pair_averages
+from meanfield.width.sizes import checked_depth, widths_of
 
 __all__ = ["FiniteWidthPair", "finite_width_pair"]
 

@@ -26,9 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.finite_width.averages import LEAST, averages, slope_averages
-from meanfield.finite_width.recursion import carried
 from meanfield.network import Network
+from meanfield.width.averages import LEAST, averages, slope_averages
+from meanfield.width.recursion import carried
 
 __all__ = ["LogNorm", "gradient_log_norm"]
 
@@ -45,11 +45,13 @@ class LogNorm:
     Attributes:
         mean: of `ln |J u|^2`, shape (depth,).
         variance: of it.
+        log_of_mean: `ln E[|J u|^2]`, larger: a mean over networks is made by few of them.
         exact: whether nothing was expanded.
     """
 
     mean: Array
     variance: Array
+    log_of_mean: Array
     exact: bool = False
 
     @property
@@ -79,5 +81,7 @@ def gradient_log_norm(
     w = np.cumsum(2 * a * c + a**2 * r + noise)
     p = np.cumsum(a * g + 0.5 * slopes.steeper_bend * r + a * c + 2 * a * m)
     w += 2 / width[1:] - 2 / width[0]  # |v|^2 is sampled at the end, and given at the start
-    mean = np.cumsum(np.log(chi)) + np.log(width[1:] / width[0]) + p - 0.5 * w
-    return LogNorm(np.concatenate([[0.0], mean]), np.concatenate([[0.0], w]))
+    log_of_mean = np.cumsum(np.log(chi)) + np.log(width[1:] / width[0]) + p
+    parts = (log_of_mean - 0.5 * w, w, log_of_mean)
+    mean, variance, log_of_mean = (np.concatenate([[0.0], part]) for part in parts)
+    return LogNorm(mean, variance, log_of_mean)

@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.ensembles import Ensemble
 from meanfield.errors import MeanFieldError
-from meanfield.finite_width.edgeworth import Edgeworth
-from meanfield.finite_width.exact import ExactLaw, exact_law
-from meanfield.finite_width.gradient import LogNorm, gradient_log_norm
-from meanfield.finite_width.tangent_kernel import tangent_kernel
-from meanfield.finite_width.validity import EXPANSION_LIMIT, even_depth, valid_depth
 from meanfield.network import Network, digits
+from meanfield.width.edgeworth import Edgeworth
+from meanfield.width.exact import ExactLaw, exact_law
+from meanfield.width.gradient import LogNorm, gradient_log_norm
+from meanfield.width.tangent_kernel import diagonal, fluctuations
+from meanfield.width.validity import EXPANSION_LIMIT, even_depth, valid_depth
 
 __all__ = ["FiniteWidth"]
 
@@ -36,7 +36,7 @@ class FiniteWidth:
             the expansion. For Gaussian weights the relative variance of the kernel.
         shift: `G1/(n K)`, the kernel correction relative to the kernel.
         vertex: what each layer's weights add to `V4`: 0 for Gaussian, -2 for square orthogonal
-            ones; see `meanfield.finite_width.vertices`.
+            ones; see `meanfield.width.vertices`.
         kernel_error, fluctuation_error, shift_error: bounds of absolute errors of the recursions
             (not of what the expansion leaves out).
     """
@@ -98,7 +98,7 @@ class FiniteWidth:
     def gradient_log_norm(self) -> LogNorm:
         """Mean and variance of `ln |J u|^2`, `J` the Jacobian from the first layer to each.
 
-        `u` is a random direction. See `meanfield.finite_width.gradient`; NaN where `phi` jumps.
+        `u` is a random direction. See `meanfield.width.gradient`; NaN where `phi` jumps.
         Where there is an `exact` law it is used.
         """
         if self.exact is not None:
@@ -122,7 +122,16 @@ class FiniteWidth:
 
         The function `mf.tangent_kernel` has other rates, and pairs of inputs.
         """
-        return tangent_kernel(self.network, self.kernel)
+        return diagonal(self.network, self.kernel)
+
+    @cached_property
+    def tangent_kernel_std(self) -> Array:
+        """Standard deviation, over networks, of one diagonal entry of the tangent kernel."""
+        A, B, _ = fluctuations(
+            self.network, self.kernel, self.four_point, self.tangent_kernel, self.vertex,
+            self.width.astype(np.float64),
+        )  # fmt: skip
+        return np.sqrt(np.maximum(A + 2 * B, 0.0))
 
     def output_law(self, layer: int = -1) -> Edgeworth:
         """The law of one pre-activation of a layer over networks, with its first correction."""
@@ -267,7 +276,7 @@ class FiniteWidth:
 
 _ARRAYS = (
     "width", "fan_in", "kernel", "kernel_correction", "four_point", "fluctuation", "variance_std",
-    "sampled_variance_std", "excess_kurtosis", "tangent_kernel",
+    "sampled_variance_std", "excess_kurtosis", "tangent_kernel", "tangent_kernel_std",
 )  # fmt: skip
 
 

@@ -5,18 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.criticality import checked_variances
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import MeanFieldError
-from meanfield.finite_width.averages import averages
-from meanfield.finite_width.recursion import layers_of, vertices
-from meanfield.finite_width.result import FiniteWidth
-from meanfield.finite_width.sizes import checked_depth, widths_of
-from meanfield.finite_width.vertices import vertex_of
-from meanfield.maps.settle import settled_variance
-from meanfield.maps.variance import network_of, variance_map
+from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network
-from meanfield.precision import EPS
+from meanfield.width.averages import averages
+from meanfield.width.kernels import iterated, kernels
+from meanfield.width.recursion import layers_of, vertices
+from meanfield.width.result import FiniteWidth
+from meanfield.width.sizes import checked_depth, widths_of
+from meanfield.width.vertices import vertex_of
 
 __all__ = ["continued", "expanded", "finite_width", "vertices_of"]
 
@@ -32,7 +30,7 @@ def finite_width(
 ) -> FiniteWidth:
     r"""What a finite width changes: kernel, four-point vertex and their consequences, by layer.
 
-    To order 1/n, for any activation, kinks included (see `meanfield.finite_width.recursion`):
+    To order 1/n, for any activation, kinks included (see `meanfield.width.recursion`):
 
         K'  = C_W <phi^2> + C_b
         V4' = C_W^2 (<phi^4> - <phi^2>^2) + (n'/n) V'(K)^2 V4,   V4 = 0 in the first layer
@@ -120,7 +118,7 @@ def continued(fw: FiniteWidth, depth: int) -> FiniteWidth:
     if np.all(fw.kernel == fw.kernel[0]):
         kernel, doubt = np.full(depth, fw.kernel[0]), np.full(depth, relative[0])
     else:
-        kernel, doubt = _iterated(fw.network, float(fw.kernel[0]), depth)
+        kernel, doubt = iterated(fw.network, float(fw.kernel[0]), depth)
     more = np.full(depth - fw.depth, fw.width[-1])
     fan = np.concatenate([fw.fan_in[:1], fw.width, more])
     return expanded(fw.network, kernel, doubt, fan, fw.ensemble)
@@ -137,30 +135,3 @@ def vertices_of(ensemble: Ensemble, fan: NDArray[np.int64]) -> Array:
 def _whole(part: Array, depth: int) -> Array:
     """With NaN for the layers in which the kernel has overflowed."""
     return np.concatenate([part, np.full(depth - len(part), np.nan)])
-
-
-def kernels(network: Network | FixedPoint, depth: int, q: float | None) -> tuple[Array, Array]:
-    """The kernels of all layers, and bounds of their relative errors."""
-    V = variance_map(network)
-    if q is None:
-        start = settled_variance(network)
-    else:
-        variance = checked_variances("q", q, ">= 0")
-        if variance.ndim:
-            raise ValueError(
-                f"q: must be one variance, got an array of shape {variance.shape}; take inputs one "
-                "by one"
-            )
-        start = float(variance)
-    own = isinstance(network, FixedPoint) and q is None
-    if own or abs(V(start) - start) <= V.error(start) + 8 * EPS * start:
-        relative = V.error(start) / start if start > 0 else 0.0
-        return np.full(depth, start), np.full(depth, relative)
-    return _iterated(V.network, start, depth)
-
-
-def _iterated(network: Network, start: float, depth: int) -> tuple[Array, Array]:
-    way = variance_map(network).iterate(start, depth - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        doubt = np.where(way.variance > 0, way.error / way.variance, 0.0)
-    return way.variance, np.minimum(np.where(np.isnan(doubt), 0.0, doubt), 1.0)

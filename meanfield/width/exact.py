@@ -18,6 +18,8 @@ The length of a gradient has the same factors. For ReLU (b = 0) a layer is dead 
 Source: Burkholz & Dubatovka 2019, arXiv 1806.06362; Hanin & Nica 2018, arXiv 1812.05994.
 """
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import log, pi
@@ -33,6 +35,7 @@ __all__ = ["ExactLaw", "LogKernel", "exact_law"]
 
 Array = NDArray[np.float64]
 
+_AT_ONCE, _MOST = 64, 1 << 15  # frequencies
 _LEAST_WEIGHT = 1e-18  # of the binomial, and of double exponential quadrature
 
 
@@ -54,6 +57,16 @@ class _Share:
 
     log: Array  # ln T
     weight: Array
+
+    @cached_property
+    def mean(self) -> float:
+        """`E[ln T]`."""
+        return float(self.weight @ self.log)
+
+    @cached_property
+    def variance(self) -> float:
+        """`Var(ln T)`."""
+        return float(self.weight @ (self.log - self.mean) ** 2)
 
     def power(self, s: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """`E[T^s]`."""
@@ -171,10 +184,11 @@ class ExactLaw:
     q: float
     width: NDArray[np.int64]
 
-    @cached_property
-    def _factors(self) -> list[tuple[int, _Share]]:
-        """Of each layer but the last: the number of neurons, and the law of `T`."""
-        return [(n, _share(n, *self.slopes)) for n in self.width[:-1].tolist()]
+    def _each(self, of: Callable[[int, _Share], float]) -> Array:
+        """A number for each layer but the last, from its width and the law of `T`."""
+        widths, which = np.unique(self.width[:-1], return_inverse=True)
+        values = [of(n, _share(n, *self.slopes)) for n in widths.tolist()]
+        return np.array(values)[which] if values else np.zeros(0)
 
     @cached_property
     def dead(self) -> Array:
@@ -188,14 +202,15 @@ class ExactLaw:
 
         if not s >= 0:
             raise ValueError(f"s: must be >= 0, got {s!r}")
-        logs = [s * log(self.q)]
-        for n, share in self._factors:
+
+        def gain(n: int, share: _Share) -> float:
             alive = 1 - 0.5**n * (0.0 in self.slopes)
             power = float(share.power(np.array([s + 0j]))[0].real) * alive
             scale = s * log(2 * self.weight_var / n) + gammaln(n / 2 + s) - gammaln(n / 2)
-            logs.append(float(scale) + log(power))
+            return float(scale) + log(power)
+
         with np.errstate(over="ignore"):
-            return np.exp(np.cumsum(logs))
+            return self.q**s * np.exp(_by_layer(np.cumsum(self._each(gain))))
 
     @property
     def fluctuation(self) -> Array:
@@ -204,16 +219,6 @@ class ExactLaw:
         second, fourth = 0.5 * (left**2 + right**2), 0.5 * (left**4 + right**4)
         growth = (3 * fourth / second**2 - 1) / self.width[:-1]
         return _by_layer(np.expm1(np.cumsum(np.log1p(growth))))
-
-    @cached_property
-    def _log_steps(self) -> tuple[Array, Array]:
-        """Mean and variance of `ln T`, plus those of the length, of each layer but the last."""
-        means, variances = [], []
-        for _, share in self._factors:
-            mean = float(share.weight @ share.log)
-            means.append(mean)
-            variances.append(float(share.weight @ (share.log - mean) ** 2))
-        return np.array(means), np.array(variances)
 
     @property
     def log_mean(self) -> Array:
@@ -225,16 +230,21 @@ class ExactLaw:
         """`Var(ln K)` in each layer, of networks that are alive."""
         return _by_layer(np.cumsum(self._log_gain(self.width[:-1])[1]))
 
-    def gradient_log_norm(self) -> tuple[Array, Array]:
-        """Mean and variance of `ln |J u|^2`, as `FiniteWidth.gradient_log_norm`."""
+    def gradient_log_norm(self) -> tuple[Array, Array, Array]:
+        """Mean and variance of `ln |J u|^2`, and `ln E[|J u|^2]` over all networks."""
         mean, variance = self._log_gain(self.width[1:])
-        return _by_layer(np.cumsum(mean)), _by_layer(np.cumsum(variance))
+        left, right = self.slopes
+        growth = self.weight_var * 0.5 * (left**2 + right**2) * self.width[1:] / self.width[:-1]
+        parts = (mean, variance, np.log(growth))
+        mean, variance, log_of_mean = (_by_layer(np.cumsum(part)) for part in parts)
+        return mean, variance, log_of_mean
 
     def _log_gain(self, length: NDArray[np.int64]) -> tuple[Array, Array]:
         """Of `ln (C_W/n X T)`, with `X ~ chi^2` of so many degrees of freedom."""
         from scipy.special import digamma, polygamma
 
-        mean, variance = self._log_steps
+        mean = self._each(lambda n, share: share.mean)
+        variance = self._each(lambda n, share: share.variance)
         scale = np.log(2 * self.weight_var / self.width[:-1])
         return mean + scale + digamma(length / 2), variance + polygamma(1, length / 2)
 
@@ -258,25 +268,23 @@ class ExactLaw:
         count = range(len(self.width))[layer]
         if count == 0:
             raise ValueError("layer: the kernel of the first layer is q, and has no density")
-        factors = self._factors[:count]
+        layers = Counter(self.width[:count].tolist())
         mean, variance = float(self.log_mean[count]), float(self.log_variance[count])
         # towards -inf the law falls as exp(x/2) where a single neuron is left
-        tail = max(2 * (log(1e16 * count * n) - n * log(2)) for n, _ in factors)
-        half = max(16 * np.sqrt(variance), tail, 45 * 2 / min(n for n, _ in factors))
+        tail = max(2 * (log(1e16 * count * n) - n * log(2)) for n in layers)
+        half = max(16 * np.sqrt(variance), tail, 90 / min(layers))
         frequency, coefficient = np.zeros(0), np.zeros(0, complex)
-        count = 64
         while True:
-            new = np.arange(len(frequency) + 1, len(frequency) + count + 1) * (pi / half)
-            logs = -1j * new * mean + 1j * new * log(self.q)
+            new = (len(frequency) + np.arange(1, _AT_ONCE + 1)) * (pi / half)
+            logs = 1j * new * (log(self.q) - mean)
             value = np.ones(len(new), complex)
-            groups = {n: sum(m == n for m, _ in factors) for n, _ in factors}
-            for n, times in groups.items():
+            for n, times in layers.items():
                 gain = 1j * new * log(2 * self.weight_var / n)
                 logs += times * (gain + loggamma(n / 2 + 1j * new) - loggamma(n / 2))
                 value *= _share(n, *self.slopes).power(1j * new) ** times
             frequency = np.concatenate([frequency, new])
             coefficient = np.concatenate([coefficient, value * np.exp(logs)])
-            if np.max(np.abs(coefficient[-16:])) < 1e-16 or len(frequency) > 1 << 15:
+            if np.max(np.abs(coefficient[-16:])) < 1e-16 or len(frequency) > _MOST:
                 return LogKernel(mean, variance, frequency, coefficient)
 
     def output_density(self, x: ArrayLike, layer: int = -1) -> Any:

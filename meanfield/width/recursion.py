@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.finite_width.averages import Averages
 from meanfield.precision import EPS
+from meanfield.width.averages import Averages
 
 __all__ = ["Layers", "Vertices", "carried", "layers_of", "vertices"]
 
