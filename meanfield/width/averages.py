@@ -83,7 +83,7 @@ def _columns(activation: Activation, q: Array, which: slice) -> tuple[Array, Arr
     if activation.is_homogeneous and not np.all(q == 1):
         value, error = (part.copy() for part in _columns(activation, np.ones(len(q)), which))
         if which.start == 0:  # E[phi^2] is proportional to q, all else does not change
-            value[0], error[0] = value[0] * q, error[0] * q
+            value[0], error[0] = (part[0] * np.maximum(q, LEAST) for part in (value, error))
         return value, error
     if len(q) > 1 and np.all(q[1:] == q[0]):
         value, error = _columns(activation, q[:1], which)

@@ -13,6 +13,7 @@ from meanfield.network import Network, digits
 from meanfield.width.edgeworth import Edgeworth
 from meanfield.width.exact import ExactLaw, exact_law
 from meanfield.width.gradient import LogNorm, gradient_log_norm
+from meanfield.width.limits import Asymptote, asymptote
 from meanfield.width.tangent_kernel import diagonal, fluctuations
 from meanfield.width.validity import EXPANSION_LIMIT, even_depth, valid_depth
 
@@ -164,6 +165,12 @@ class FiniteWidth:
         a factor e from one network to another before: `gradient_log_norm.std` exceeds 1.
         """
         return min(self.valid_depth, even_depth(self))
+
+    @cached_property
+    def asymptote(self) -> Asymptote:
+        """The law of `V4/K^2` in deep networks, by universality class; prints as a sentence."""
+        settled = self.depth > 1 and bool(self.kernel[1] == self.kernel[0])
+        return asymptote(self.network, float(self.kernel[0]), settled, float(self.vertex[-1]))
 
     @property
     def least_width(self) -> Array:
