@@ -56,7 +56,14 @@ if TYPE_CHECKING:
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
+        FiniteWidth,
+        FiniteWidthPair,
+        finite_width,
+        finite_width_pair,
+        tangent_kernel,
+    )
     from meanfield.spectrum import Spectrum, jacobian_spectrum
+    from meanfield.width import (
 
 __version__ = "0.1.0"
 
@@ -65,6 +72,8 @@ _MODULE_OF = {
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.correlation_trajectory",
+    "FiniteWidth": "width",
+    "FiniteWidthPair": "width",
     "FixedPoint": "network",
     "FixedPoints": "fixedpoints",
     "GuessingBias": "guessing",
@@ -90,6 +99,8 @@ _MODULE_OF = {
     "critical_line": "criticality",
     "critical_points": "search",
     "depth_of_limit": "dynamical_isometry.classes",
+    "finite_width": "width",
+    "finite_width_pair": "width",
     "fixed_points": "fixedpoints",
     "guessing_bias": "guessing",
     "hermite_coefficients": "hermite",
@@ -100,6 +111,7 @@ _MODULE_OF = {
     "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
     "q_for_depth": "dynamical_isometry.classes",
+    "tangent_kernel": "width",
     "universal_spectrum": "dynamical_isometry.universal",
     "universality": "dynamical_isometry.classes",
     "variance_map": "maps.variance",
@@ -110,6 +122,8 @@ __all__ = [
     "CorrelationFixedPoint",
     "CorrelationMap",
     "CorrelationTrajectory",
+    "FiniteWidth",
+    "FiniteWidthPair",
     "FixedPoint",
     "FixedPoints",
     "GuessingBias",
@@ -135,6 +149,8 @@ __all__ = [
     "critical_line",
     "critical_points",
     "depth_of_limit",
+    "finite_width",
+    "finite_width_pair",
     "fixed_points",
     "guessing_bias",
     "hermite_coefficients",
@@ -145,6 +161,7 @@ __all__ = [
     "mirrored_weights",
     "phase_diagram",
     "q_for_depth",
+    "tangent_kernel",
     "universal_spectrum",
     "universality",
     "variance_map",

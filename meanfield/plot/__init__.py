@@ -15,14 +15,18 @@ from meanfield.plot.spectrum import spectra, spectrum
 from meanfield.plot.style import CYCLE, style
 from meanfield.plot.trajectories import correlation_trajectory, variance_trajectory
 from meanfield.plot.variance import variance_map, variances_in_view
+from meanfield.plot.width import finite_width, gradient_fan, output_density, valid_region
 
 __all__ = [
     "CYCLE",
     "correlation_map",
     "correlation_trajectory",
     "edges_of_chaos",
+    "finite_width",
+    "gradient_fan",
     "growth",
     "isometry",
+    "output_density",
     "phase_diagram",
     "schemes",
     "slope_spread",
@@ -30,6 +34,7 @@ __all__ = [
     "spectrum",
     "style",
     "trace",
+    "valid_region",
     "variance_map",
     "variance_trajectory",
     "variances_in_view",
