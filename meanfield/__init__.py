@@ -43,11 +43,15 @@ if TYPE_CHECKING:
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
+    from meanfield.simulation.compare import Comparison
+    from meanfield.simulation.result import Simulation
+    from meanfield.simulation.run import simulate
 
 __version__ = "0.1.0"
 
 _MODULE_OF = {
     "Activation": "activation",
+    "Comparison": "simulation.compare",
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.correlation_trajectory",
@@ -60,6 +64,7 @@ _MODULE_OF = {
     "NotElementwiseError": "errors",
     "Phase": "network",
     "PhaseDiagram": "phase",
+    "Simulation": "simulation.result",
     "UnresolvedError": "errors",
     "VarianceMap": "maps.variance",
     "VarianceTrajectory": "maps.variance_trajectory",
@@ -73,11 +78,13 @@ _MODULE_OF = {
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
     "phase_diagram": "phase",
+    "simulate": "simulation.run",
     "variance_map": "maps.variance",
 }
 
 __all__ = [
     "Activation",
+    "Comparison",
     "CorrelationFixedPoint",
     "CorrelationMap",
     "CorrelationTrajectory",
@@ -90,6 +97,7 @@ __all__ = [
     "NotElementwiseError",
     "Phase",
     "PhaseDiagram",
+    "Simulation",
     "UnresolvedError",
     "VarianceMap",
     "VarianceTrajectory",
@@ -103,6 +111,7 @@ __all__ = [
     "hermite_coefficients",
     "initializer",
     "phase_diagram",
+    "simulate",
     "variance_map",
 ]
 

@@ -1,0 +1,5 @@
+"""`Simulation.compare`: theory against ensemble."""
+
+
+class Comparison:
+    """Later."""

@@ -1,0 +1,162 @@
+r"""One network, drawn layer by layer and measured on the way.
+
+Through the layers `z^(l+1) = W phi(z^l) + b` go one input or two, and a direction `v`: a random
+unit vector at the first layer that the derivative carries on, `v^(l+1) = W (phi'(z^l) v^l)`. It is
+kept at length 1 with its logarithm apart, so it cannot overflow. Where the whole Jacobian or the
+tangent kernel is wanted, matrices go through as well:
+
+    J^(l+1) = W D J^l,    T^(l+1) = (1 + |phi|^2 / n) I + W D T^l D W^T,    D = diag(phi'(z^l)).
+"""
+
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from meanfield.ensembles import Ensemble
+from meanfield.simulation.elementwise import Elementwise
+from meanfield.simulation.products import has_shortcut, product
+
+__all__ = ["Law", "Plan", "measured"]
+
+Array = jax.Array
+Record = dict[str, Array]
+
+
+class Plan(NamedTuple):
+    """What the compiled program depends on."""
+
+    ensemble: Ensemble
+    widths: tuple[int, ...]  # that of the inputs, then of each layer
+    jacobian: bool  # whether its singular values are wanted
+    tangent_kernel: bool
+
+    @property
+    def draws_matrices(self) -> bool:
+        """Whether more than a few vectors meet each weight matrix, or its law asks for it."""
+        return self.jacobian or self.tangent_kernel or not has_shortcut(self.ensemble)
+
+
+class Law(NamedTuple):
+    """What can change without another compilation."""
+
+    weight_var: Any
+    bias_var: Any
+    inputs: Any  # one or two, shape (1 or 2, width of the inputs)
+
+
+class _State(NamedTuple):
+    """A layer, before its activation or behind it."""
+
+    z: Array  # of the inputs, shape (1 or 2, width)
+    direction: Array
+    log_size: Array  # log |J u|^2, of which the direction has lost its length
+    jacobian: Any  # up to its scale; None where it is not wanted
+    log_scale: Array
+    kernel: Any  # tangent kernel of all pairs of neurons; None where it is not wanted
+
+
+def measured(phi: Elementwise, plan: Plan, law: Law, key: Array) -> Record:
+    """Draw one network; what is measured has the layer on its first axis."""
+
+    def step(state: _State, layer: Any, fan_out: int) -> tuple[_State, Record]:
+        after, record = _activated(phi, state)
+        return _next(plan, law, jax.random.fold_in(key, layer), after, fan_out), record
+
+    state, records, layer = _first(plan, law, jax.random.fold_in(key, 0)), [], 1
+    for (fan_in, fan_out), run in groupby(pairwise(plan.widths[1:])):
+        count = len(list(run))
+        if fan_in == fan_out:  # one program for all layers of a width
+            layers = jnp.arange(layer, layer + count)
+            state, some = jax.lax.scan(lambda s, k, n=fan_out: step(s, k, n), state, layers)
+            records.append(some)
+        else:
+            state, one = step(state, layer, fan_out)
+            records.append({name: value[None] for name, value in one.items()})
+        layer += count
+    last, record = _activated(phi, state)
+    records.append({name: value[None] for name, value in record.items()})
+    result = {name: jnp.concatenate([some[name] for some in records]) for name in record}
+    if plan.jacobian:
+        singular_values = jnp.linalg.svd(last.jacobian, compute_uv=False)
+        result["jacobian_singular_values"] = singular_values * jnp.exp(last.log_scale)
+    return result
+
+
+def _first(plan: Plan, law: Law, key: Array) -> _State:
+    """Pre-activations of the first layer, and the direction that starts there."""
+    fan_in, fan_out = plan.widths[:2]
+    direction = jax.random.normal(jax.random.fold_in(key, 2), (fan_out,), law.inputs.dtype)
+    before = _State(
+        z=law.inputs,
+        direction=direction / jnp.sqrt(jnp.sum(direction**2)),
+        log_size=jnp.zeros(()),
+        jacobian=jnp.eye(fan_in) if plan.jacobian else None,
+        log_scale=jnp.zeros(()),
+        kernel=jnp.zeros((fan_in, fan_in)) if plan.tangent_kernel else None,
+    )
+    return _through(plan, law, key, before, before.z, fan_out)[0]
+
+
+def _next(plan: Plan, law: Law, key: Array, after: _State, fan_out: int) -> _State:
+    """Pre-activations of the next layer."""
+    vectors = jnp.concatenate([after.z, after.direction[None]])
+    state, direction = _through(plan, law, key, after, vectors, fan_out)
+    square = jnp.sum(direction**2)
+    return state._replace(
+        direction=direction / jnp.sqrt(jnp.where(square > 0, square, 1.0)),
+        log_size=after.log_size + jnp.log(square),
+    )
+
+
+def _through(
+    plan: Plan, law: Law, key: Array, after: _State, vectors: Array, fan_out: int
+) -> tuple[_State, Array]:
+    """A state, and vectors of which the first are its `z`, through weights and biases."""
+    weights, biases = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+    count, fan_in = after.z.shape
+    jacobian, kernel = after.jacobian, after.kernel
+    if plan.draws_matrices:
+        w = plan.ensemble.draw(weights, fan_out, fan_in, law.weight_var, vectors.dtype)
+        moved = vectors @ w.T
+        jacobian = None if jacobian is None else w @ jacobian
+        kernel = None if kernel is None else w @ kernel @ w.T
+    else:
+        moved = product(plan.ensemble, weights, vectors, fan_out, law.weight_var)
+    if kernel is not None:
+        kernel = kernel + (1 + jnp.mean(after.z[0] ** 2)) * jnp.eye(fan_out)
+    bias = jnp.sqrt(law.bias_var) * jax.random.normal(biases, (fan_out,), vectors.dtype)
+    state = after._replace(z=moved[:count] + bias, jacobian=jacobian, kernel=kernel)
+    return state, moved[-1]
+
+
+def _activated(phi: Elementwise, state: _State) -> tuple[_State, Record]:
+    """The state behind the activation, and what is measured at the layer."""
+    z = state.z
+    value, slope = phi.value_and_slope(z[0])
+    square = z[0] ** 2
+    record = {
+        "mean_square": jnp.mean(square),
+        "mean_fourth": jnp.mean(square**2),
+        "sparsity": jnp.mean(value == 0),
+        "log_gradient": state.log_size,
+    }
+    values = value[None]
+    if len(z) == 2:
+        first, second = (x / jnp.sqrt(jnp.sum(x**2)) for x in z)
+        # 1 - cos, without cancellation between near inputs
+        record["one_minus_correlation"] = 0.5 * jnp.sum((first - second) ** 2)
+        record["overlap"] = jnp.mean(z[0] * z[1])
+        values = jnp.stack([value, phi.value(z[1])])
+    jacobian, kernel, log_scale = state.jacobian, state.kernel, state.log_scale
+    if jacobian is not None:
+        jacobian = slope[:, None] * jacobian
+        size = jnp.max(jnp.abs(jacobian))
+        size = jnp.where(size > 0, size, 1.0)
+        jacobian, log_scale = jacobian / size, log_scale + jnp.log(size)
+    if kernel is not None:
+        record["tangent_kernel"] = jnp.mean(jnp.diagonal(kernel))
+        kernel = slope[:, None] * kernel * slope
+    after = _State(values, slope * state.direction, state.log_size, jacobian, log_scale, kernel)
+    return after, record
