@@ -5,7 +5,7 @@ standard error, and takes away the bias of order `1 / draws`; of a square of a m
 four-point vertex, all of it. The error of a median is half the distance of the two order statistics
 between which the median of the law lies with probability 68 %.
 
-The four-point vertex is the connected `E[z_i^2 z_j^2] - E[z_i^2] E[z_j^2]` of two neurons, `i != j`.
+The four-point vertex is `E[z_i^2 z_j^2] - E[z_i^2] E[z_j^2]` of two neurons of a layer, `i != j`.
 With `a = mean_i z_i^2` and `m = mean_i z_i^4` of a network, the mean over all pairs is
 `(n a^2 - m)/(n - 1)`, whatever the law. (`Var(a) - 2 K^2 / n`, which assumes Gaussian neurons, is
 `1 + 2/n` times that.)
