@@ -8,16 +8,19 @@ what the result holds. Further keywords go to the main line. matplotlib is impor
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
 from meanfield.plot.phase import phase_diagram
+from meanfield.plot.simulation import comparison, simulation
 from meanfield.plot.style import CYCLE, style
 from meanfield.plot.trajectories import correlation_trajectory, variance_trajectory
 from meanfield.plot.variance import variance_map, variances_in_view
 
 __all__ = [
     "CYCLE",
+    "comparison",
     "correlation_map",
     "correlation_trajectory",
     "edges_of_chaos",
     "phase_diagram",
+    "simulation",
     "style",
     "variance_map",
     "variance_trajectory",
