@@ -16,12 +16,14 @@ import jax.numpy as jnp
 
 from meanfield.ensembles import Ensemble
 from meanfield.simulation.elementwise import Elementwise
-from meanfield.simulation.products import has_shortcut, product
+from meanfield.simulation.products import has_shortcut, normals_for, product
 
 __all__ = ["Law", "Plan", "measured"]
 
 Array = jax.Array
 Record = dict[str, Array]
+
+_MATRIX = (1 << 32) - 1  # folded into a layer's key: the key of its matrix
 
 
 class Plan(NamedTuple):
@@ -47,9 +49,9 @@ class Law(NamedTuple):
 
 
 class _State(NamedTuple):
-    """A layer, before its activation or behind it."""
+    """A layer behind its activation."""
 
-    z: Array  # of the inputs, shape (1 or 2, width)
+    z: Array  # activations for the inputs, shape (1 or 2, width)
     direction: Array
     log_size: Array  # log |J u|^2, of which the direction has lost its length
     jacobian: Any  # up to its scale; None where it is not wanted
@@ -61,74 +63,68 @@ def measured(phi: Elementwise, plan: Plan, law: Law, key: Array) -> Record:
     """Draw one network; what is measured has the layer on its first axis."""
 
     def step(state: _State, layer: Any, fan_out: int) -> tuple[_State, Record]:
-        after, record = _activated(phi, state)
-        return _next(plan, law, jax.random.fold_in(key, layer), after, fan_out), record
+        own = jax.random.fold_in(key, layer)
+        return _activated(phi, _linear(plan, law, own, state, fan_out, layer == 0))
 
-    state, records, layer = _first(plan, law, jax.random.fold_in(key, 0)), [], 1
-    for (fan_in, fan_out), run in groupby(pairwise(plan.widths[1:])):
-        count = len(list(run))
-        if fan_in == fan_out:  # one program for all layers of a width
-            layers = jnp.arange(layer, layer + count)
-            state, some = jax.lax.scan(lambda s, k, n=fan_out: step(s, k, n), state, layers)
-            records.append(some)
-        else:
-            state, one = step(state, layer, fan_out)
-            records.append({name: value[None] for name, value in one.items()})
-        layer += count
-    last, record = _activated(phi, state)
-    records.append({name: value[None] for name, value in record.items()})
-    result = {name: jnp.concatenate([some[name] for some in records]) for name in record}
-    if plan.jacobian:
-        singular_values = jnp.linalg.svd(last.jacobian, compute_uv=False)
-        result["jacobian_singular_values"] = singular_values * jnp.exp(last.log_scale)
-    return result
-
-
-def _first(plan: Plan, law: Law, key: Array) -> _State:
-    """Pre-activations of the first layer, and the direction that starts there."""
-    fan_in, fan_out = plan.widths[:2]
-    direction = jax.random.normal(jax.random.fold_in(key, 2), (fan_out,), law.inputs.dtype)
-    before = _State(
+    fan_in = plan.widths[0]
+    state = _State(
         z=law.inputs,
-        direction=direction / jnp.sqrt(jnp.sum(direction**2)),
+        direction=jnp.zeros(fan_in),
         log_size=jnp.zeros(()),
         jacobian=jnp.eye(fan_in) if plan.jacobian else None,
         log_scale=jnp.zeros(()),
         kernel=jnp.zeros((fan_in, fan_in)) if plan.tangent_kernel else None,
     )
-    return _through(plan, law, key, before, before.z, fan_out)[0]
+    records, layer = [], 0
+    for (fan_in, fan_out), run in groupby(pairwise(plan.widths)):
+        layers = jnp.arange(layer, layer + len(list(run)))
+        if fan_in == fan_out:  # one program for all layers of a width
+            state, some = jax.lax.scan(lambda s, k, n=fan_out: step(s, k, n), state, layers)
+            records.append(some)
+        else:
+            for k in layers:
+                state, one = step(state, k, fan_out)
+                records.append({name: value[None] for name, value in one.items()})
+        layer += len(layers)
+    result = {name: jnp.concatenate([some[name] for some in records]) for name in records[0]}
+    if plan.jacobian:
+        singular_values = jnp.linalg.svd(state.jacobian, compute_uv=False)
+        result["jacobian_singular_values"] = singular_values * jnp.exp(state.log_scale)
+    return result
 
 
-def _next(plan: Plan, law: Law, key: Array, after: _State, fan_out: int) -> _State:
-    """Pre-activations of the next layer."""
-    vectors = jnp.concatenate([after.z, after.direction[None]])
-    state, direction = _through(plan, law, key, after, vectors, fan_out)
-    square = jnp.sum(direction**2)
-    return state._replace(
-        direction=direction / jnp.sqrt(jnp.where(square > 0, square, 1.0)),
-        log_size=after.log_size + jnp.log(square),
-    )
-
-
-def _through(
-    plan: Plan, law: Law, key: Array, after: _State, vectors: Array, fan_out: int
-) -> tuple[_State, Array]:
-    """A state, and vectors of which the first are its `z`, through weights and biases."""
-    weights, biases = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-    count, fan_in = after.z.shape
-    jacobian, kernel = after.jacobian, after.kernel
+def _linear(
+    plan: Plan, law: Law, key: Array, state: _State, fan_out: int, is_first: Array
+) -> _State:
+    """Through weights and biases: pre-activations, and the direction at length 1."""
+    count, fan_in = state.z.shape
+    vectors = jnp.concatenate([state.z, state.direction[None]])
+    jacobian, kernel = state.jacobian, state.kernel
+    # one call makes all numbers: compiling a generator takes half a second
+    rows = 1 if plan.draws_matrices else normals_for(plan.ensemble, len(vectors))
+    normal = jax.random.normal(key, (rows + 1, max(fan_in, fan_out)), vectors.dtype)
+    bias = jnp.sqrt(law.bias_var) * normal[-1, :fan_out]
     if plan.draws_matrices:
+        weights = jax.random.fold_in(key, _MATRIX)
         w = plan.ensemble.draw(weights, fan_out, fan_in, law.weight_var, vectors.dtype)
-        moved = vectors @ w.T
+        moved, fresh = vectors @ w.T, normal[0]
         jacobian = None if jacobian is None else w @ jacobian
         kernel = None if kernel is None else w @ kernel @ w.T
     else:
-        moved = product(plan.ensemble, weights, vectors, fan_out, law.weight_var)
+        moved = product(plan.ensemble, normal[:-1], vectors, fan_out, law.weight_var)
+        fresh = normal[len(vectors) - 1]  # meets no vector in the first layer
     if kernel is not None:
-        kernel = kernel + (1 + jnp.mean(after.z[0] ** 2)) * jnp.eye(fan_out)
-    bias = jnp.sqrt(law.bias_var) * jax.random.normal(biases, (fan_out,), vectors.dtype)
-    state = after._replace(z=moved[:count] + bias, jacobian=jacobian, kernel=kernel)
-    return state, moved[-1]
+        kernel = kernel + (1 + jnp.mean(state.z[0] ** 2)) * jnp.eye(fan_out)
+    # the random direction in which the first layer's pre-activations are moved
+    direction = jnp.where(is_first, fresh[:fan_out], moved[-1])
+    square = jnp.sum(direction**2)
+    return state._replace(
+        z=moved[:count] + bias,
+        direction=direction / jnp.sqrt(jnp.where(square > 0, square, 1.0)),
+        log_size=jnp.where(is_first, 0.0, state.log_size + jnp.log(square)),
+        jacobian=jacobian,
+        kernel=kernel,
+    )
 
 
 def _activated(phi: Elementwise, state: _State) -> tuple[_State, Record]:

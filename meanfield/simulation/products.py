@@ -21,19 +21,36 @@ from meanfield.ensembles import (
     rank_of,
 )
 
-__all__ = ["has_shortcut", "product"]
+__all__ = ["has_shortcut", "normals_for", "product"]
 
 Array = jax.Array
 
 
 def has_shortcut(ensemble: Ensemble) -> bool:
-    """Whether products can be drawn without the matrix."""
+    """Whether products can be had without the matrix."""
     return type(ensemble) in _SHORT
 
 
-def product(ensemble: Ensemble, key: Array, x: Array, fan_out: int, weight_var: Any) -> Array:
-    """`x @ W.T` with a random `W` for a few vectors: shape (k, fan_in) becomes (k, fan_out)."""
-    return jnp.sqrt(weight_var) * _SHORT[type(ensemble)](ensemble, key, x, fan_out)
+def normals_for(ensemble: Ensemble, count: int) -> int:
+    """How many rows of Gaussian numbers `product` takes for `count` vectors."""
+    return count * _SHORT[type(ensemble)][0]
+
+
+def product(ensemble: Ensemble, normal: Array, x: Array, fan_out: int, weight_var: Any) -> Array:
+    """`x @ W.T` with a random `W`, from independent Gaussian numbers.
+
+    Args:
+        ensemble: the law of `W`, one that `has_shortcut`.
+        normal: as many rows as `normals_for` says, as long as the larger of `fan_in`, `fan_out`.
+        x: a few vectors, shape (k, fan_in).
+        fan_out: length of the products.
+        weight_var: as in `Network`.
+
+    Returns:
+        The products, shape (k, fan_out).
+    """
+    parts = normal.reshape(-1, len(x), normal.shape[1])
+    return jnp.sqrt(weight_var) * _SHORT[type(ensemble)][1](ensemble, parts, x, fan_out)
 
 
 def _orthonormal(x: Array) -> tuple[Array, Array]:
@@ -62,41 +79,42 @@ def _mixed(r: Array, e: Array) -> Array:
     return sum(r[:, j, None] * e[j] for j in range(len(e)))  # pyright: ignore[reportReturnType]
 
 
-def _gaussian(key: Array, x: Array, rows: int) -> Array:
+def _gaussian(normal: Array, x: Array, rows: int) -> Array:
     """Times a matrix with independent entries of variance `1 / fan_in`."""
     _, r = _orthonormal(x)
-    normal = jax.random.normal(key, (len(x), rows), x.dtype)
-    return _mixed(r, normal) / jnp.sqrt(x.shape[-1])
+    return _mixed(r, normal[:, :rows]) / jnp.sqrt(x.shape[-1])
 
 
-def _haar(key: Array, x: Array, rows: int) -> Array:
+def _haar(normal: Array, x: Array, rows: int) -> Array:
     """Times a block of a Haar orthogonal matrix, with orthonormal rows or columns."""
     _, r = _orthonormal(x)
-    frame, _ = _orthonormal(jax.random.normal(key, (len(x), max(rows, x.shape[-1])), x.dtype))
+    frame, _ = _orthonormal(normal[:, : max(rows, x.shape[-1])])
     return _mixed(r, frame[:, :rows])
 
 
-def _orthogonal(ensemble: Ensemble, key: Array, x: Array, rows: int) -> Array:
+def _independent(_: Ensemble, normals: Array, x: Array, rows: int) -> Array:
+    return _gaussian(normals[0], x, rows)
+
+
+def _orthogonal(_: Ensemble, normals: Array, x: Array, rows: int) -> Array:
     fan_in = x.shape[-1]
-    return jnp.sqrt(max(rows, fan_in) / fan_in) * _haar(key, x, rows)
+    return jnp.sqrt(max(rows, fan_in) / fan_in) * _haar(normals[0], x, rows)
 
 
-def _low_rank(ensemble: LowRank, key: Array, x: Array, rows: int) -> Array:
-    left, right = jax.random.split(key)
+def _low_rank(ensemble: LowRank, normals: Array, x: Array, rows: int) -> Array:
     rank = rank_of(ensemble, rows, x.shape[-1])
-    return jnp.sqrt(rows / rank) * _haar(left, _gaussian(right, x, rank), rows)
+    return jnp.sqrt(rows / rank) * _haar(normals[0], _gaussian(normals[1], x, rank), rows)
 
 
-def _orthogonal_low_rank(ensemble: OrthogonalLowRank, key: Array, x: Array, rows: int) -> Array:
-    left, right = jax.random.split(key)
+def _orthogonal_low_rank(ensemble: OrthogonalLowRank, normals: Array, x: Array, rows: int) -> Array:
     rank = rank_of(ensemble, rows, x.shape[-1])
-    return jnp.sqrt(rows / rank) * _haar(left, _haar(right, x, rank), rows)
+    return jnp.sqrt(rows / rank) * _haar(normals[0], _haar(normals[1], x, rank), rows)
 
 
-# by the type itself: what is derived from one of these draws otherwise
-_SHORT: dict[type, Callable[..., Array]] = {
-    Gaussian: lambda ensemble, key, x, rows: _gaussian(key, x, rows),
-    Orthogonal: _orthogonal,
-    LowRank: _low_rank,
-    OrthogonalLowRank: _orthogonal_low_rank,
+# factors, and the product; by the type itself: what is derived from one of these draws otherwise
+_SHORT: dict[type, tuple[int, Callable[..., Array]]] = {
+    Gaussian: (1, _independent),
+    Orthogonal: (1, _orthogonal),
+    LowRank: (2, _low_rank),
+    OrthogonalLowRank: (2, _orthogonal_low_rank),
 }

@@ -160,9 +160,11 @@ def _start(network: Network | FixedPoint, q: float | None) -> float:
     """The variance of the first layer."""
     net = network_of(network)
     bias_var = float(net.bias_var)
-    if q is None:
+    if q is None and isinstance(network, FixedPoint):
+        q = settled_variance(network)
+    elif q is None:
         stable = [p for p in settling(net).points if p.stability == "stable" and p.q > 0]
-        if isinstance(network, FixedPoint) or len(stable) > 1 or settling(net).continuum:
+        if len(stable) > 1 or settling(net).continuum is not None:
             q = settled_variance(network)  # or an error that lists the variances
         else:
             q = stable[0].q if stable else float(net.weight_var) + bias_var
@@ -210,11 +212,12 @@ def _key_data(key: Any) -> NDArray[np.uint32]:
 @remembered
 def _program(activation: Activation, plan: Plan, block: int, devices: tuple[Any, ...]):
     """The compiled program: a block of draws on every device."""
+    with double(), jax.disable_jit(False):
+        phi = elementwise(activation)
     mesh = Mesh(np.array(devices), ("draws",))
     whole, shared = PartitionSpec(), PartitionSpec("draws")
 
     def blocks(words, indices, law):
-        phi = elementwise(activation)
         key = jax.random.wrap_key_data(words, impl="threefry2x32")
         return jax.vmap(lambda i: measured(phi, plan, law, jax.random.fold_in(key, i)))(indices)
 
@@ -229,7 +232,8 @@ def _program(activation: Activation, plan: Plan, block: int, devices: tuple[Any,
             jax.ShapeDtypeStruct((block * len(devices),), jnp.uint32),
             Law(number, number, jax.ShapeDtypeStruct((2, plan.widths[0]), jnp.float64)),
         )
-        return jax.jit(shares, in_shardings=sharding).lower(*shapes).compile(), sharding
+        program = jax.jit(shares, in_shardings=sharding).lower(*shapes).compile()
+    return program, sharding, phi.reach
 
 
 def _drawn(
@@ -245,7 +249,7 @@ def _drawn(
     """What was measured in each network; after an interrupt, in those that there are."""
     from tqdm import tqdm
 
-    program, (whole, shared, _) = _program(activation, plan, block, devices)
+    program, (whole, shared, _), reach = _program(activation, plan, block, devices)
     at_once = block * len(devices)
     parts: list[dict[str, Array]] = []
     bar = tqdm(
@@ -264,7 +268,12 @@ def _drawn(
         except KeyboardInterrupt:
             if not parts:
                 raise
-    return {name: np.concatenate([p[name] for p in parts])[:draws] for name in parts[0]}
+    samples = {name: np.concatenate([p[name] for p in parts])[:draws] for name in parts[0]}
+    # from the layer on at which a variance overflows it is infinite, and all else unknown
+    square = samples["mean_square"]
+    lost = np.logical_or.accumulate(~np.isfinite(square), axis=1)
+    square[lost] = np.inf if reach == np.inf else np.nan
+    return samples
 
 
 def _fetched(value: jax.Array) -> Array:
