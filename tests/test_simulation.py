@@ -90,10 +90,11 @@ def test_products_without_the_matrix_have_the_law_of_products_with_it(
 
     short = statistics(products(ensemble, x, fan_out, count))
     whole = statistics(x @ matrices(ensemble, fan_out, fan_in, count).transpose(0, 2, 1))
-    error = np.sqrt((np.var(short, 0) + np.var(whole, 0)) / count) + 1e-12
+    error = np.sqrt((np.var(short, 0) + np.var(whole, 0)) / count)
+    error += 1e-12 * np.abs(whole.mean(0))
     assert deviation(short.mean(0), whole.mean(0), error) < 4.5  # of 16 numbers
     gram = 1.5 * x @ x.T * fan_out / fan_in  # E[W^T W] = fan_out weight_var / fan_in
-    error = np.std(short[:, :9], 0) / math.sqrt(count) + 1e-12
+    error = np.std(short[:, :9], 0) / math.sqrt(count) + 1e-12 * np.abs(gram).ravel()
     assert deviation(short[:, :9].mean(0), gram.ravel(), error) < 4.5
 
 

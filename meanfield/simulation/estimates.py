@@ -54,7 +54,7 @@ def median(samples: Array) -> Estimate:
         half = 0.5 * np.sqrt(count)
         low, high = int(np.floor(0.5 * count - half)), int(np.ceil(0.5 * count + half)) - 1
         values.append(np.median(known) if count else np.nan)
-        tells = low >= 0 and high < count
+        tells = 0 <= low < high < count
         errors.append(0.5 * (known[high] - known[low]) if tells else np.nan)
     return Estimate(np.array(values), np.array(errors))
 

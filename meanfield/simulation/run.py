@@ -111,13 +111,15 @@ def simulate(
     check_memory(plan, draws, block, len(devices), max_memory)
     began = time.perf_counter()
     law = Law(float(net.weight_var), float(net.bias_var), inputs)
-    drawn = _drawn(net.activation, plan, law, _key_data(key), draws, block, devices, progress)
+    words = _key_data(key)
+    drawn = _drawn(net.activation, plan, law, words, draws, block, devices, progress)
     singular_values = drawn.pop("jacobian_singular_values", None)
     count = len(drawn["mean_square"])
     return Simulation(
         network=Network(net.activation, net.weight_var, net.bias_var, weights or net.weights),
         q=start, start_correlation=c, width=np.array(widths[1:]), draws=count, requested=draws,
-        key=key, samples=drawn, jacobian_singular_values=singular_values,
+        key=int(key) if isinstance(key, int | np.integer) else words, samples=drawn,
+        jacobian_singular_values=singular_values,
         seconds=time.perf_counter() - began,
     )  # fmt: skip
 
@@ -199,14 +201,17 @@ def _inputs(net: Network, q: float, correlation: float | None, width: int) -> tu
 
 def _key_data(key: Any) -> NDArray[np.uint32]:
     """The two words of a key of JAX's default generator, whatever the generator of the user."""
-    with double():
+    with double(), concrete():
         if isinstance(key, int | np.integer) and not isinstance(key, bool):
             return np.asarray(jax.random.key_data(jax.random.key(int(key), impl="threefry2x32")))
         try:
-            words = jax.random.bits(key, (2,), jnp.uint32)
-        except (TypeError, ValueError) as error:
+            if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+                key = jax.random.wrap_key_data(key, impl="threefry2x32")
+            if str(jax.random.key_impl(key)) != "threefry2x32":
+                return np.asarray(jax.random.bits(key, (2,), jnp.uint32))
+            return np.asarray(jax.random.key_data(key))
+        except (AttributeError, TypeError, ValueError) as error:
             raise TypeError(f"key: must be a whole number or a JAX key, got {key!r}") from error
-        return np.asarray(words)
 
 
 @remembered
