@@ -62,6 +62,9 @@ if TYPE_CHECKING:
         finite_width_pair,
         tangent_kernel,
     )
+    from meanfield.simulation.compare import Comparison
+    from meanfield.simulation.result import Simulation
+    from meanfield.simulation.run import simulate
     from meanfield.spectrum import Spectrum, jacobian_spectrum
     from meanfield.width import (
 
@@ -69,6 +72,7 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "Activation": "activation",
+    "Comparison": "simulation.compare",
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.correlation_trajectory",
@@ -86,6 +90,7 @@ _MODULE_OF = {
     "NotElementwiseError": "errors",
     "Phase": "network",
     "PhaseDiagram": "phase",
+    "Simulation": "simulation.result",
     "Spectrum": "spectrum",
     "UniversalSpectrum": "dynamical_isometry.universal",
     "Universality": "dynamical_isometry.classes",
@@ -111,6 +116,7 @@ _MODULE_OF = {
     "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
     "q_for_depth": "dynamical_isometry.classes",
+    "simulate": "simulation.run",
     "tangent_kernel": "width",
     "universal_spectrum": "dynamical_isometry.universal",
     "universality": "dynamical_isometry.classes",
@@ -119,6 +125,7 @@ _MODULE_OF = {
 
 __all__ = [
     "Activation",
+    "Comparison",
     "CorrelationFixedPoint",
     "CorrelationMap",
     "CorrelationTrajectory",
@@ -136,6 +143,7 @@ __all__ = [
     "NotElementwiseError",
     "Phase",
     "PhaseDiagram",
+    "Simulation",
     "Spectrum",
     "UniversalSpectrum",
     "Universality",
@@ -161,6 +169,7 @@ __all__ = [
     "mirrored_weights",
     "phase_diagram",
     "q_for_depth",
+    "simulate",
     "tangent_kernel",
     "universal_spectrum",
     "universality",

@@ -11,6 +11,7 @@ from meanfield.plot.isometry import growth, isometry, slope_spread
 from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
 from meanfield.plot.schemes import schemes
+from meanfield.plot.simulation import comparison, simulation
 from meanfield.plot.spectrum import spectra, spectrum
 from meanfield.plot.style import CYCLE, style
 from meanfield.plot.trajectories import correlation_trajectory, variance_trajectory
@@ -19,6 +20,7 @@ from meanfield.plot.width import finite_width, gradient_fan, output_density, val
 
 __all__ = [
     "CYCLE",
+    "comparison",
     "correlation_map",
     "correlation_trajectory",
     "edges_of_chaos",
@@ -29,6 +31,7 @@ __all__ = [
     "output_density",
     "phase_diagram",
     "schemes",
+    "simulation",
     "slope_spread",
     "spectra",
     "spectrum",
