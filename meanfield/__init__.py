@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from meanfield import ensembles as ensembles
     from meanfield import plot as plot
     from meanfield.activation import Activation
+    from meanfield.clip import ClipChoice, ClipVerdict, clip_threshold
     from meanfield.criticality import critical, critical_line
     from meanfield.errors import (
         MeanFieldError,
@@ -48,6 +49,8 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "Activation": "activation",
+    "ClipChoice": "clip",
+    "ClipVerdict": "clip",
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.correlation_trajectory",
@@ -65,6 +68,7 @@ _MODULE_OF = {
     "VarianceTrajectory": "maps.variance_trajectory",
     "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
+    "clip_threshold": "clip",
     "correlation_map": "maps.correlation",
     "critical": "criticality",
     "critical_line": "criticality",
@@ -78,6 +82,8 @@ _MODULE_OF = {
 
 __all__ = [
     "Activation",
+    "ClipChoice",
+    "ClipVerdict",
     "CorrelationFixedPoint",
     "CorrelationMap",
     "CorrelationTrajectory",
@@ -95,6 +101,7 @@ __all__ = [
     "VarianceTrajectory",
     "Verdict",
     "bias_initializer",
+    "clip_threshold",
     "correlation_map",
     "critical",
     "critical_line",
