@@ -1,25 +1,30 @@
 """`ClipChoice`: a clipped activation on the edge of chaos, and what to expect of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property, partial
+from functools import cached_property
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from meanfield.activation import Activation
+from meanfield.clip.chain import Chain, chain_of
 from meanfield.clip.clipping import Clip
 from meanfield.clip.families import Family
 from meanfield.clip.margin import distance
-from meanfield.clip.noise import Noise, checked_width, noise_of
-from meanfield.ensembles import Ensemble
+from meanfield.clip.moments import ClippedMoments
+from meanfield.clip.noise import Noise, checked_variance, checked_width, noise_of
+from meanfield.clip.rules import STRAYED
+from meanfield.ensembles import Ensemble, Orthogonal, ensemble_of
 from meanfield.errors import NoCriticalPointError
 from meanfield.fixedpoints import FixedPoints, fixed_points
 from meanfield.gaussian import MOMENTS
-from meanfield.network import FixedPoint, Network, digits, intervals
+from meanfield.maps.variance import variance_map
+from meanfield.maps.variance_trajectory import checked_depth
+from meanfield.network import FixedPoint, digits, intervals
 
 if TYPE_CHECKING:
     from meanfield.maps.decay import Decay
@@ -28,29 +33,28 @@ __all__ = ["ClipChoice", "ClipTrajectory", "ClipVerdict"]
 
 Array = NDArray[np.float64]
 
-_PHI2, _PHI4, _SPARSITY = (MOMENTS.index(name) for name in ("phi2", "phi4", "sparsity"))
-_WIDE = 4.0  # standard deviations: 100 layers leave such a basin in less than 1 network of 100
+_PHI2, _PHI4 = MOMENTS.index("phi2"), MOMENTS.index("phi4")
+_RISK = 0.01  # more than this share of networks gone is no initialisation
 
 
 class ClipVerdict(Enum):
     """What depth does to the variance in networks of finite width, in a sentence."""
 
     HOLDS = (
-        "holds: every variance comes to q, and the noise of this width leaves it there; "
+        "holds: every variance comes to q, and in networks of this width and depth it stays near; "
         "use it: initializer(choice.point) draws weights for it"
     )
-    HOLDS_AT_WIDTH = (
-        "holds at this width: other variances are stable too, but the noise of this width does "
-        "not reach the end of the basin of q; scale the inputs into it"
+    HOLDS_IN_ITS_BASIN = (
+        "holds in its basin: other variances are stable too, but the noise of networks of this "
+        "width and depth does not carry them there; scale the inputs into the basin"
     )
-    LINGERS = (
-        "strays: q is the only stable variance, but the map comes so near to the diagonal above "
-        "it that the noise of this width carries networks far away for many layers; lower slope "
-        "or sparsity, or take a larger width"
+    STRAYS = (
+        "strays: q is the only stable variance, but the noise of this width carries networks of "
+        "this depth far above it; lower slope or sparsity, or take a larger width"
     )
     ESCAPES = (
-        "escapes: the noise of this width reaches the end of the basin of q, and networks leave "
-        "it; lower slope or sparsity, or take a larger width"
+        "escapes: the noise of this width carries networks of this depth out of the basin of q; "
+        "lower slope or sparsity, or take a larger width"
     )
     UNSTABLE = (
         "unstable: |V'(q)| is not below 1, so that no layer brings the variance back to q; lower m"
@@ -65,19 +69,19 @@ class ClipVerdict(Enum):
 
 
 class ClipTrajectory(NamedTuple):
-    """The theory layer by layer, the start at index 0; arrays of shape (depth + 1,).
+    """The theory layer by layer, the first at index 0; arrays of shape (depth + 1,).
 
     Attributes:
         variance: of the pre-activations at infinite width.
-        sparsity: `P(phi = 0)` at that variance.
-        kernel_std: standard deviation, over networks of the width asked for, of the variance.
-        sampled_std: of the mean square of the pre-activations.
+        low, median, high: variances below which 5, 50 and 95 % of networks of finite width are.
+        sparsity: share of silent neurons in them, the mean over networks.
     """
 
     variance: Array
+    low: Array
+    median: Array
+    high: Array
     sparsity: Array
-    kernel_std: Array
-    sampled_std: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,7 +96,8 @@ class ClipChoice:
         m: the clip level, largest magnitude of the activation; inf if it is not clipped.
         point: the `FixedPoint` of the clipped activation on the edge of chaos.
         other_thresholds: the other `m` that have the wanted slope, increasing.
-        width: neurons a layer, for the verdict.
+        width: neurons a layer, and
+        depth: layers, for the verdict.
         error: bound of the relative error of `m`, and of that of `point`.
     """
 
@@ -104,6 +109,7 @@ class ClipChoice:
     point: FixedPoint
     other_thresholds: tuple[float, ...]
     width: int
+    depth: int
     error: float
 
     @cached_property
@@ -272,27 +278,70 @@ class ClipChoice:
         low, high = self.edges
         return float(distance(self.q, np.float64(low if low > 0 else -inf), np.float64(high)))
 
+    def chain(
+        self, depth: int | None = None, width: int | None = None, q0: float | None = None,
+        leaves: float = inf,
+    ) -> Chain:  # fmt: skip
+        """The law of the variance in networks of finite width; see `meanfield.clip.chain`.
+
+        Args:
+            depth: layers after the first; the depth of the choice if not given.
+            width: neurons a layer; that of the choice if not given.
+            q0: variance of the first layer; `q` if not given.
+            leaves: variance above which a network counts as gone.
+        """
+
+        def moments(K: Array) -> ClippedMoments:
+            m = self.activation.moments(K, derivatives=True)
+            assert m.first is not None and m.second is not None
+            of = m.value[:, MOMENTS.index("dphi2")]
+            return ClippedMoments(m.value[:, _PHI2], of, m.first[:, _PHI2], m.second[:, _PHI2],
+                                  m.value[:, _PHI4])  # fmt: skip
+
+        return chain_of(
+            moments, self.weight_var, self.bias_var, self.q if q0 is None else q0,
+            self.depth if depth is None else checked_depth(depth),
+            self.width if width is None else checked_width(width), leaves,
+            isinstance(ensemble_of(self.point.network.weights), Orthogonal),
+        )  # fmt: skip
+
+    def risk(
+        self, depth: int | None = None, width: int | None = None, beyond: float = STRAYED
+    ) -> float:
+        """Share of finite networks whose variance exceeds `beyond * q` in some layer.
+
+        Args:
+            depth: layers after the first, which starts at `q`; that of the choice if not given.
+            width: neurons a layer; that of the choice if not given.
+            beyond: how many times `q` is too far, above 1.
+
+        Returns:
+            A probability, to about a tenth of itself at width 100 or more.
+
+        Raises:
+            ValueError: an argument is outside its range.
+
+        Example:
+            >>> import meanfield as mf
+            >>> choice = mf.clip_threshold("shifted_relu", sparsity=0.9, slope=0.9)
+            >>> round(choice.risk(width=300), 2), round(choice.risk(width=10_000), 2)
+            (0.53, 0.00)
+        """
+        if not 1 < beyond < inf:
+            raise ValueError(f"beyond: must be a finite factor above 1, got {beyond!r}")
+        return float(self.chain(depth, width, leaves=beyond * self.q).left[-1])
+
     @cached_property
-    def _approach(self) -> float:
-        """How far from `q` the map comes nearest to the diagonal, or meets it; inf if never."""
-        from meanfield.clip.margin import approach
-        from meanfield.clip.threshold import clippable_of
-
-        bounded = self.clip.below and self.clip.above
-        of = partial(clippable_of, self.family, self.own, self.tau, self.clip)
-        return approach(of, self.m, self.q, bounded)
-
-    @property
     def verdict(self) -> ClipVerdict:
-        """What depth does to the variance at `width`; printing it prints a sentence."""
+        """What depth does to the variance at this width; printing it prints a sentence."""
         if not self.point.stable:
             return ClipVerdict.UNSTABLE
         if not self.basin:
             return ClipVerdict.UNRESOLVED
-        reach = _WIDE * self.noise().sampled
-        if isfinite(self._distance):
-            return ClipVerdict.ESCAPES if self._distance < reach else ClipVerdict.HOLDS_AT_WIDTH
-        return ClipVerdict.LINGERS if self._approach < reach else ClipVerdict.HOLDS
+        alone = not isfinite(self._distance)
+        if self.risk() > _RISK * (1 + 1e-6):  # one chosen for this very risk has it
+            return ClipVerdict.STRAYS if alone else ClipVerdict.ESCAPES
+        return ClipVerdict.HOLDS if alone else ClipVerdict.HOLDS_IN_ITS_BASIN
 
     @property
     def escape(self) -> str:
@@ -343,37 +392,40 @@ class ClipChoice:
             >>> [round(c.dimensionless_curvature, 3) for c in (choice, scaled, held)]
             [0.023, 0.023, -0.170]
         """
-        from meanfield.clip.threshold import choice_at, checked_variance
+        from meanfield.clip.threshold import choice_at
 
         held = (hold,) if isinstance(hold, str) else tuple(hold)
         if not set(held) <= {"tau", "m"}:
             raise ValueError(f"hold: must name 'tau' or 'm' or both, got {hold!r}")
-        q = checked_variance(q)
+        q = checked_variance("q", q)
         factor = float(np.sqrt(q / self.q))
         tau = self.tau if self.tau is None or "tau" in held else factor * self.tau
         m = self.m if "m" in held else factor * self.m
         return choice_at(self.family, self.own, tau, self.clip, m, q, self.point.network.weights,
-                         self.width)  # fmt: skip
+                         self.width, self.depth)  # fmt: skip
 
-    def trajectory(self, depth: int, q0: ArrayLike | None = None) -> ClipTrajectory:
-        r"""The variance and the sparsity layer by layer, with the noise of `width`.
-
-        `n Var(K)` follows `S(q_l) + V'(q_l)^2 V4` from layer to layer, `V4` being 0 (Gaussian) or
-        `-2 (q_0 - bias_var)^2` (orthogonal) at the first.
+    def trajectory(self, depth: int | None = None, q0: float | None = None) -> ClipTrajectory:
+        """The variance and the sparsity layer by layer, in networks of `width` and without noise.
 
         Args:
-            depth: layers after the first.
+            depth: layers after the first; that of the choice if not given.
             q0: variance of the first layer; `q` if not given.
 
         Returns:
             A `ClipTrajectory`.
 
         Raises:
-            ValueError: `q0` or `depth` is negative or not finite.
+            ValueError: `q0` is not positive and finite, or `depth` negative.
         """
-        from meanfield.clip.along import trajectory
-
-        return trajectory(self, depth, self.q if q0 is None else q0)
+        q0 = self.q if q0 is None else checked_variance("q0", q0)
+        chain = self.chain(depth, q0=q0)
+        depth = len(chain.left) - 1
+        sparsity = self.activation.moments(chain.variance).value[:, MOMENTS.index("sparsity")]
+        return ClipTrajectory(
+            np.asarray(variance_map(self.point).iterate(q0, depth), np.float64),
+            *chain.quantiles(np.array([0.05, 0.5, 0.95])),
+            sparsity=chain.probability @ sparsity,
+        )
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the map, clipped and not, with its basin; see `meanfield.plot.clip_choice`."""
@@ -398,8 +450,10 @@ class ClipChoice:
             "other_thresholds": list(self.other_thresholds),
             "basin": [list(piece) for piece in self.basin],
             "width": self.width,
+            "depth": self.depth,
             "noise": noise._asdict(),
             "margin": self.margin(),
+            "risk": self.risk(),
             "decay": {"coefficient": self.decay.coefficient, "power": self.decay.power},
             "verdict": str(self.verdict),
             "escape": self.escape,
@@ -436,6 +490,8 @@ class ClipChoice:
         line(f"noise at width {self.width}", f"{noise.kernel:.4g} of the variance, "
              f"{noise.sampled:.4g} of a layer's mean square")  # fmt: skip
         line("margin", f"{self.margin():.4g} standard deviations to the end of the basin")
+        line(f"risk in {self.depth} layers", f"{self.risk():.2g} of the networks exceed "
+             f"{STRAYED:g} q")  # fmt: skip
         lines.append(f"  {self.verdict}")
         if self.escape:
             lines.append(f"  {self.escape}")

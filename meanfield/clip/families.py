@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from meanfield.activation import Activation
+from meanfield.catalogue import lookup
 from meanfield.clip.moments import ClippedMoments
 
-__all__ = ["FAMILIES", "Family", "Thresholded"]
+__all__ = ["FAMILIES", "Family", "Thresholded", "family_named"]
 
 Array = NDArray[np.float64]
 
@@ -42,7 +43,7 @@ class Family:
     def threshold(self, sparsity: Any, q: Any) -> Any:
         """`tau` with `P(phi = 0) = sparsity` at the variance `q`."""
         # the tail of each side: small numbers keep their digits
-        return -np.sqrt(q) * ndtri((1 - np.asarray(sparsity, np.float64)) / self.sides)
+        return 0.0 - np.sqrt(q) * ndtri((1 - np.asarray(sparsity, np.float64)) / self.sides)
 
     def sparsity(self, tau: Any, q: Any) -> Any:
         """`P(phi = 0)` at the variance `q`."""
@@ -88,6 +89,13 @@ FAMILIES = {
     family.name: family
     for family in (Family("shifted_relu", "crelu", 1), Family("soft_threshold", "cst", 2))
 }
+
+
+def family_named(phi: Any) -> Family | None:
+    """The family of this name, or by any name the catalogue has for it; None if it is another."""
+    if not isinstance(phi, str) or ":" in phi:
+        return None
+    return FAMILIES.get(lookup(phi).name)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,6 @@ where `f` first comes back to 0: the nearest unstable fixed point. On a grid of 
 `f'` are known exactly; on each interval the cubic through them says whether `f` comes back inside,
 also where it only looks over the line between two grid points (the pair of fixed points that is
 born where the map touches the diagonal). Newton steps, kept inside their bracket, do the rest.
-Where `f` does not come back, its first extremum towards 0 is where it comes nearest: there `V' = 1`,
-and noise does what an unstable fixed point would.
 """
 
 from collections.abc import Callable
@@ -28,8 +26,6 @@ class Edges(NamedTuple):
 
     below: Array
     above: Array
-    nearest_below: Array  # the same, or where V comes nearest to q; NaN where it never turns
-    nearest_above: Array
 
 
 def grid(q: float, highest: float) -> tuple[Array, Array]:
@@ -53,14 +49,13 @@ def edges_of_basin(
             shape (M, Q).
         up: the same going up.
     """
-    (below, nearest_below), (above, nearest_above) = _first_return(f, *down), _first_return(f, *up)
-    return Edges(below, above, nearest_below, nearest_above)
+    return Edges(_first_return(f, *down), _first_return(f, *up))
 
 
 def _first_return(
     f: Callable[[Array, Array], tuple[Array, Array]], q: Array, value: Array, slope: Array
-) -> tuple[Array, Array]:
-    """Where `f`, which leaves 0 at `q[0]`, is first 0 again, or else comes nearest; or NaN."""
+) -> Array:
+    """Where `f`, which leaves 0 at `q[0]`, is first 0 again; NaN where it is not."""
     away = np.sign(q[1] - q[0])  # f has the opposite sign inside the basin
     sign = -away
     inside = sign * value[:, 1:] > 0
@@ -95,12 +90,7 @@ def _first_return(
         result[row[found]] = _root(f, row[found], left[found], right[found], sign, start[found])
         row = row[~found]
         row = row[np.any(back[row], axis=1)]
-    nearest = result.copy()
-    row = np.flatnonzero(np.isnan(result) & np.any(turns, axis=1))
-    if len(row):
-        k = np.argmax(turns[row], axis=1)
-        nearest[row] = _extremum(f, row, q[k], q[k + 1], sign)[0]
-    return result, nearest
+    return result
 
 
 def _extremum(f, row: Array, left: Array, right: Array, sign: float) -> tuple[Array, Array]:

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from meanfield.criticality import checked_variances
 from meanfield.ensembles import Ensemble, Gaussian, Orthogonal, ensemble_of
 
-__all__ = ["Noise", "checked_width", "noise_of"]
+__all__ = ["Noise", "checked_variance", "checked_width", "noise_of"]
 
 
 class Noise(NamedTuple):
@@ -65,3 +66,11 @@ def checked_width(width: Any) -> int:
     if int(width) < 1:
         raise ValueError(f"width: must be a number of neurons, 1 or more; got {width!r}")
     return int(width)
+
+
+def checked_variance(name: str, value: Any) -> float:
+    """One positive variance, or an error."""
+    array = checked_variances(name, value)
+    if array.ndim:
+        raise ValueError(f"{name}: must be one variance, got {value!r}")
+    return float(array)

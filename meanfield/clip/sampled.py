@@ -1,8 +1,8 @@
 r"""Any activation at many clip levels, from one sampling of it.
 
-Where `|phi| < m` the clipped activation is `phi`, elsewhere it is `m` and flat. With the samples cut
-into pieces on which `phi` is monotone and of one sign, each clip level leaves a piece whole, takes
-it away, or crosses it once: moments at all levels are sums over whole pieces and the parts of
+Where `|phi| < m` the clipped activation is `phi`, elsewhere it is `m` and flat. With the samples
+cut into pieces on which `phi` is monotone and of one sign, each clip level leaves a piece whole,
+takes it away, or crosses it once: moments at all levels are sums over whole pieces and the parts of
 crossed ones, on nodes of their own. A smooth clip is summed at all nodes, on pieces so short that
 `|phi|` changes by a factor on each.
 """
@@ -104,7 +104,6 @@ class ClippedSamples:
         least, most = _SMALLEST * size, float(np.max(ends))
         if self.clip.smooth:
             return np.array([least, 1e3 * most])
-        # a panel without an extremum ends at a level that means nothing, and costs one more interval
         turning = _extreme_levels(low, high, self._pieces)
         inside = turning[(turning > least) & (turning < most)]
         return np.unique(np.concatenate([[least], inside, [most]]))
