@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation
 from meanfield.clip.chain import Chain, chain_of
-from meanfield.clip.clipping import Clip
-from meanfield.clip.families import Family
 from meanfield.clip.margin import distance
 from meanfield.clip.moments import ClippedMoments
-from meanfield.clip.noise import Noise, checked_variance, checked_width, noise_of
-from meanfield.clip.rules import STRAYED
+from meanfield.clip.noise import Noise, noise_of
+from meanfield.clip.numbers import variance, width_of
+from meanfield.clip.rules import STRAYED, Size
+from meanfield.clip.subject import Subject
 from meanfield.ensembles import Ensemble, Orthogonal, ensemble_of
 from meanfield.errors import NoCriticalPointError
 from meanfield.fixedpoints import FixedPoints, fixed_points
@@ -89,10 +89,7 @@ class ClipChoice:
     r"""A clipped activation on the edge of chaos; `clip_threshold` makes them.
 
     Attributes:
-        family: the family of which it is one; None for an activation of your own, and
-        own: that one, before it is clipped.
-        clip: how it is clipped.
-        tau: threshold below which it is zero; None for an activation of your own.
+        subject: the activation before it is clipped, and how it is.
         m: the clip level, largest magnitude of the activation; inf if it is not clipped.
         point: the `FixedPoint` of the clipped activation on the edge of chaos.
         other_thresholds: the other `m` that have the wanted slope, increasing.
@@ -101,10 +98,7 @@ class ClipChoice:
         error: bound of the relative error of `m`, and of that of `point`.
     """
 
-    family: Family | None
-    own: Activation | None
-    clip: Clip
-    tau: float | None
+    subject: Subject
     m: float
     point: FixedPoint
     other_thresholds: tuple[float, ...]
@@ -112,13 +106,10 @@ class ClipChoice:
     depth: int
     error: float
 
-    @cached_property
-    def unclipped_activation(self) -> Activation:
-        """The activation before it is clipped."""
-        if self.family is not None and self.tau is not None:
-            return self.family.activation(self.tau)
-        assert self.own is not None
-        return self.own
+    @property
+    def tau(self) -> float | None:
+        """The threshold below which the activation is zero; None for one of your own."""
+        return self.subject.tau
 
     @property
     def activation(self) -> Activation:
@@ -203,7 +194,7 @@ class ClipChoice:
         from meanfield.criticality import critical
 
         try:
-            return critical(self.unclipped_activation, self.q, weights=self.point.network.weights)
+            return critical(self.subject.unclipped, self.q, weights=self.point.network.weights)
         except NoCriticalPointError:
             return None
 
@@ -237,9 +228,9 @@ class ClipChoice:
             >>> choice = mf.clip_threshold("shifted_relu", sparsity=0.7, slope=0.5)
             >>> noise = choice.noise(width=300)
             >>> round(noise.kernel, 4), round(noise.sampled, 4)
-            (0.0836, 0.1170)
+            (0.0835, 0.1168)
         """
-        width = self.width if width is None else checked_width(width)
+        width = self.width if width is None else width_of(width)
         weights = self.point.network.weights if weights is None else weights
         value = self.activation.moments(np.array([self.q])).value[0]
         source = self.weight_var**2 * (value[_PHI4] - value[_PHI2] ** 2)
@@ -276,7 +267,7 @@ class ClipChoice:
     @property
     def _distance(self) -> float:
         low, high = self.edges
-        return float(distance(self.q, np.float64(low if low > 0 else -inf), np.float64(high)))
+        return float(distance(self.q, low if low > 0 else -inf, high))
 
     def chain(
         self, depth: int | None = None, width: int | None = None, q0: float | None = None,
@@ -301,7 +292,7 @@ class ClipChoice:
         return chain_of(
             moments, self.weight_var, self.bias_var, self.q if q0 is None else q0,
             self.depth if depth is None else checked_depth(depth),
-            self.width if width is None else checked_width(width), leaves,
+            self.width if width is None else width_of(width), leaves,
             isinstance(ensemble_of(self.point.network.weights), Orthogonal),
         )  # fmt: skip
 
@@ -397,12 +388,12 @@ class ClipChoice:
         held = (hold,) if isinstance(hold, str) else tuple(hold)
         if not set(held) <= {"tau", "m"}:
             raise ValueError(f"hold: must name 'tau' or 'm' or both, got {hold!r}")
-        q = checked_variance("q", q)
+        q = variance("q", q)
         factor = float(np.sqrt(q / self.q))
         tau = self.tau if self.tau is None or "tau" in held else factor * self.tau
         m = self.m if "m" in held else factor * self.m
-        return choice_at(self.family, self.own, tau, self.clip, m, q, self.point.network.weights,
-                         self.width, self.depth)  # fmt: skip
+        size = Size(self.width, self.depth, self.point.network.weights)
+        return choice_at(self.subject.at(tau), m, q, size)
 
     def trajectory(self, depth: int | None = None, q0: float | None = None) -> ClipTrajectory:
         """The variance and the sparsity layer by layer, in networks of `width` and without noise.
@@ -417,7 +408,7 @@ class ClipChoice:
         Raises:
             ValueError: `q0` is not positive and finite, or `depth` negative.
         """
-        q0 = self.q if q0 is None else checked_variance("q0", q0)
+        q0 = self.q if q0 is None else variance("q0", q0)
         chain = self.chain(depth, q0=q0)
         depth = len(chain.left) - 1
         sparsity = self.activation.moments(chain.variance).value[:, MOMENTS.index("sparsity")]
@@ -437,8 +428,8 @@ class ClipChoice:
         """All numbers, by name."""
         noise = self.noise()
         return {
-            "activation": self.unclipped_activation.name,
-            "clip": self.clip.name,
+            "activation": self.subject.unclipped.name,
+            "clip": self.subject.clip.name,
             "tau": self.tau,
             "m": self.m,
             "q": self.q,

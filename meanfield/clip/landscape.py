@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = ["Edges", "edges_of_basin", "grid"]
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 _LOWEST = 1e-6  # of the chosen variance
 _DOWN, _UP = 24, 56  # intervals below and above
@@ -37,7 +38,7 @@ def grid(q: float, highest: float) -> tuple[Array, Array]:
 
 
 def edges_of_basin(
-    f: Callable[[Array, Array], tuple[Array, Array]],
+    f: Callable[[Indices, Array], tuple[Array, Array]],
     down: tuple[Array, Array, Array],
     up: tuple[Array, Array, Array],
 ) -> Edges:
@@ -53,7 +54,7 @@ def edges_of_basin(
 
 
 def _first_return(
-    f: Callable[[Array, Array], tuple[Array, Array]], q: Array, value: Array, slope: Array
+    f: Callable[[Indices, Array], tuple[Array, Array]], q: Array, value: Array, slope: Array
 ) -> Array:
     """Where `f`, which leaves 0 at `q[0]`, is first 0 again; NaN where it is not."""
     away = np.sign(q[1] - q[0])  # f has the opposite sign inside the basin
@@ -93,7 +94,7 @@ def _first_return(
     return result
 
 
-def _extremum(f, row: Array, left: Array, right: Array, sign: float) -> tuple[Array, Array]:
+def _extremum(f, row: Indices, left: Array, right: Array, sign: float) -> tuple[Array, Array]:
     """Where `f' = 0` in brackets in which `sign f` has a minimum, and `f` there."""
     left, right = left.copy(), right.copy()
     for _ in range(40):
@@ -104,7 +105,7 @@ def _extremum(f, row: Array, left: Array, right: Array, sign: float) -> tuple[Ar
     return place, f(row, place)[0]
 
 
-def _root(f, row: Array, left: Array, right: Array, sign: float, start: Array) -> Array:
+def _root(f, row: Indices, left: Array, right: Array, sign: float, start: Array) -> Array:
     """The root in brackets, `sign f > 0` at the left end or, from the `start`, next to it."""
     left, right = left.copy(), right.copy()
     x = np.where(start, right, 0.5 * (left + right))

@@ -5,6 +5,8 @@ which the basin ends comes nearer too, while the noise of the variance grows lik
 `1 / sqrt(1 - V'^2)`. The margin counts how many standard deviations of the noise fit between.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,11 +18,12 @@ from meanfield.ensembles import Ensemble
 __all__ = ["distance", "ends_of", "highest_of", "margins_of"]
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 _HIGHEST = 1e4  # times q: as far as maps are followed that are not bounded
 
 
-def distance(q: float, below: Array, above: Array) -> Array:
+def distance(q: float, below: Any, above: Any) -> Any:
     """From `q` to the nearer of two variances around it; inf where there is none."""
     return np.fmin(np.fmin(q - below, above - q), np.inf)
 
@@ -39,7 +42,7 @@ def ends_of(clippable: Clippable, m: Array, q: float, edge: ClippedEdge, highest
     w, b = edge.weight_var, edge.bias_var
     down, up = grid(q, highest)
 
-    def f(row: Array, variance: Array) -> tuple[Array, Array]:
+    def f(row: Indices, variance: Array) -> tuple[Array, Array]:
         at = clippable.moments(m[row], variance)
         return w[row] * at.second + b[row] - variance, w[row] * at.first - 1
 

@@ -19,10 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanfield.criticality import checked_variances
 from meanfield.ensembles import Ensemble, Gaussian, Orthogonal, ensemble_of
 
-__all__ = ["Noise", "checked_variance", "checked_width", "noise_of"]
+__all__ = ["Noise", "noise_of"]
 
 
 class Noise(NamedTuple):
@@ -57,20 +56,3 @@ def noise_of(
         kernel = np.sqrt(np.maximum(vertex + lost, 0.0) / width)
         sampled = np.sqrt(np.maximum(vertex + 2 * np.square(q), 0.0) / width)
     return Noise(kernel[()], sampled[()])
-
-
-def checked_width(width: Any) -> int:
-    """A number of neurons, or an error that says what is one."""
-    if isinstance(width, bool) or not hasattr(width, "__index__"):
-        raise TypeError(f"width: must be a number of neurons, an integer; got {width!r}")
-    if int(width) < 1:
-        raise ValueError(f"width: must be a number of neurons, 1 or more; got {width!r}")
-    return int(width)
-
-
-def checked_variance(name: str, value: Any) -> float:
-    """One positive variance, or an error."""
-    array = checked_variances(name, value)
-    if array.ndim:
-        raise ValueError(f"{name}: must be one variance, got {value!r}")
-    return float(array)

@@ -217,7 +217,7 @@ def _integrals(
     return np.stack([np.sum(weight * f, axis=-1) for f in functions])
 
 
-def _cut(pieces: _Pieces, which: Array, level: Array) -> Array:
+def _cut(pieces: _Pieces, which: Indices, level: Array) -> Array:
     """Where `|phi|` passes a level on monotone pieces, by bisection."""
     left, right = pieces.left[which].copy(), pieces.right[which].copy()
     rising = _size(pieces, which, right) > _size(pieces, which, left)
@@ -228,7 +228,7 @@ def _cut(pieces: _Pieces, which: Array, level: Array) -> Array:
     return 0.5 * (left + right)
 
 
-def _size(pieces: _Pieces, which: Array, x: Array) -> Array:
+def _size(pieces: _Pieces, which: Indices, x: Array) -> Array:
     return np.abs(pieces.at(which, x[:, None])[0][:, 0])
 
 
@@ -262,7 +262,7 @@ def _graded(pieces: _Pieces) -> _Pieces:
     return _divided(pieces, row, _cut(pieces, row, level))
 
 
-def _divided(pieces: _Pieces, row: Array, at: Array) -> _Pieces:
+def _divided(pieces: _Pieces, row: Indices, at: Array) -> _Pieces:
     """Pieces divided, piece `row[k]` at `at[k]`."""
     which = np.concatenate([np.arange(len(pieces.left)), row])
     left = np.concatenate([pieces.left, at])

@@ -7,7 +7,7 @@ and each bracket is closed to the last digit.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +108,7 @@ def _roots(f: Callable[[float], float], x: Array, values: Array) -> list[float]:
         towards = abs(here) <= min(abs(near), abs(far)) and near * here > 0 and here * far > 0
         if towards and abs(here) < max(abs(near), abs(far)) - abs(here):
             side = np.sign(here)
-            closest = minimize_scalar(
+            closest: Any = minimize_scalar(
                 lambda t, side=side: side * f(t), bounds=(x[k - 1], x[k + 1]), method="bounded",
                 options={"xatol": 1e-10 * x[k]},
             )  # fmt: skip
@@ -117,5 +117,6 @@ def _roots(f: Callable[[float], float], x: Array, values: Array) -> list[float]:
     roots = [place for place, value in points if value == 0]
     for (a, fa), (b, fb) in zip(points[:-1], points[1:], strict=True):
         if fa * fb < 0:
-            roots.append(float(brentq(f, a, b, xtol=1e-300, rtol=4 * EPS)))  # type: ignore[arg-type]
+            root: Any = brentq(f, a, b, xtol=1e-300, rtol=np.float64(4 * EPS))
+            roots.append(float(root))
     return sorted(roots)

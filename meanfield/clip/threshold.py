@@ -1,33 +1,29 @@
 r"""Choosing where to clip: `clip_threshold`."""
 
 from collections.abc import Callable
-from math import isfinite
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from meanfield.activation import Activation, as_activation
+from meanfield.activation import Activation
 from meanfield.clip.choice import ClipChoice
-from meanfield.clip.clipping import CLIPS, Clip, clip_named, refuse_bounded
-from meanfield.clip.families import FAMILIES, Family, Thresholded, family_named
+from meanfield.clip.clipping import clip_named, refuse_bounded
 from meanfield.clip.margin import highest_of
 from meanfield.clip.moments import Clippable
-from meanfield.clip.noise import checked_variance, checked_width
-from meanfield.clip.rules import Noisy, largest_by_margin, largest_by_risk
-from meanfield.clip.sampled import ClippedSamples
+from meanfield.clip.numbers import number, positive, share, variance, width_of
+from meanfield.clip.rules import Noisy, Size, largest_by_margin, largest_by_risk
 from meanfield.clip.search import edge_at, levels_of, scan_of
-from meanfield.criticality import checked_numbers, critical
+from meanfield.clip.subject import Subject, subject_of
+from meanfield.criticality import critical
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import NoCriticalPointError, UnresolvedError
 from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.precision import EPS
 
-__all__ = ["choice_at", "clip_threshold", "clippable_of", "resolved"]
-
-Array = NDArray[np.float64]
+__all__ = ["choice_at", "clip_threshold"]
 
 _AGREE = 1e-8  # between the slope that was solved for and that of the sampled clipped activation
+_STEP = 1e-4  # of m, for the change of the slope with it
 
 
 def clip_threshold(
@@ -103,153 +99,63 @@ def clip_threshold(
         >>> round(safe.slope, 2)
         0.89
     """
-    q = checked_variance("q", q)
-    width, depth = checked_width(width), checked_depth(depth)
+    q = variance("q", q)
+    width, depth = width_of(width), checked_depth(depth)
     ensemble_of(weights)
-    how = clip_named(clip)
-    family, phi, tau = resolved(phi, sparsity, tau, q)
+    subject = subject_of(phi, sparsity, tau, q, clip_named(clip))
     given = {"slope": slope, "margin": margin, "risk": risk, "m": m}
     named = [name for name, value in given.items() if value is not None]
     if len(named) > 1:
         raise ValueError(f"{', '.join(named)}: give one of them, the others follow")
+    size = Size(width, depth, weights)
     if m is not None:
-        m = _positive("m", m, infinite=True)
-        return choice_at(family, phi, tau, how, m, q, weights, width, depth)
-    if phi is not None:
-        refuse_bounded(phi, how)
-        if len(phi.jumps):
+        return choice_at(subject, positive("m", m, infinite=True), q, size)
+    if subject.family is None:
+        refuse_bounded(subject.unclipped, subject.clip)
+        jumps = subject.unclipped.jumps
+        if len(jumps):
             raise NoCriticalPointError(
-                f"phi: {phi.name} jumps at x = {phi.jumps[0]:.6g}, so chi1 is infinite and there "
+                f"phi: {subject.name} jumps at x = {jumps[0]:.6g}, so chi1 is infinite and there "
                 "is no edge of chaos whatever the clip level; take a continuous approximation of it"
             )
-    name = phi.name if phi is not None else f"{family.name}(tau={tau:.6g})"
-    clippable = clippable_of(family, phi, tau, how, q)
-    scan = scan_of(clippable, q, name)
+    clippable = subject.clippable(q)
+    scan = scan_of(clippable, q, subject.name)
     if margin is not None or risk is not None:
-        highest = highest_of(scan.edge, scan.m, q, how.below and how.above)
-        clippable = clippable_of(family, phi, tau, how, highest)
-        of = Noisy(clippable, q, width, depth, weights, name)
+        highest = highest_of(scan.edge, scan.m, q, subject.is_bounded)
+        noisy = Noisy(subject.clippable(highest), q, size, subject.name)
         if margin is not None:
-            margin = _positive("margin", margin)
-            level = largest_by_margin(of, scan, margin, sampling, highest)
+            level = largest_by_margin(noisy, scan, positive("margin", margin), sampling, highest)
         else:
-            level = largest_by_risk(of, scan, _share("risk", risk, "networks"))
-        return choice_at(family, phi, tau, how, level, q, weights, width, depth)
-    slope = _checked_slope(0.7 if slope is None else slope)
-    *others, level = levels_of(clippable, scan, q, slope, name).tolist()
-    choice = choice_at(family, phi, tau, how, level, q, weights, width, depth, tuple(others))
-    off = abs(choice.slope - slope)
-    if not off <= _AGREE + 4 * choice.point.errors["variance_slope"]:
-        raise UnresolvedError(
-            f"{name}: clipped at m = {level:.6g} its V' is {choice.slope:.12g}, not {slope:.12g}: "
-            "its samples are too coarse or too noisy (float32?); give `kinks=` if it has narrow "
-            "features"
-        )
-    step = 1e-4 * level
-    rate = np.diff(edge_at(clippable, np.array([level - step, level + step]), q).slope)[0]
-    moved = (off + choice.point.errors["variance_slope"]) / max(abs(rate) * 0.5 / 1e-4, EPS)
-    return _with_error(choice, max(float(moved), choice.error))
-
-
-def _with_error(choice: ClipChoice, error: float) -> ClipChoice:
-    from dataclasses import replace
-
-    return replace(choice, error=error)
-
-
-def resolved(
-    phi: Callable | str | Activation, sparsity: Any, tau: Any, q: float
-) -> tuple[Family | None, Activation | None, float | None]:
-    """A family and its threshold, or an activation."""
-    family = family_named(phi)
-    if family is None:
-        for name, value in (("sparsity", sparsity), ("tau", tau)):
-            if value is not None:
-                raise ValueError(
-                    f"{name}: only of {' and '.join(FAMILIES)} is the threshold chosen here, got "
-                    f"{value!r}; bring an activation of your own with its threshold inside"
-                )
-        return None, as_activation(phi), None
-    if (sparsity is None) == (tau is None):
-        raise ValueError(
-            f"sparsity, tau: {family.name} needs one of them, the share of silent neurons or the "
-            f"threshold; got sparsity={sparsity!r}, tau={tau!r}"
-        )
-    if tau is None:
-        tau = float(family.threshold(_share("sparsity", sparsity, "silent neurons"), q))
-    else:
-        tau = float(_number("tau", tau))
-        if not isfinite(tau) or (family.sides == 2 and tau < 0):
-            least = ", not negative" if family.sides == 2 else ""
-            raise ValueError(f"tau: must be a finite number{least}; got {tau!r}")
-    return family, None, tau
-
-
-def clippable_of(
-    family: Family | None, phi: Activation | None, tau: float | None, clip: Clip, largest: float
-) -> Clippable:
-    """Closed forms where there are any, else samples up to the largest variance."""
-    if family is not None:
-        assert tau is not None
-        if clip is CLIPS["two-sided"] or (clip is CLIPS["upper"] and family.sides == 1):
-            return Thresholded(family, tau)
-        phi = family.activation(tau)
-    assert phi is not None
-    return ClippedSamples(phi, clip, largest)
-
-
-def choice_at(
-    family: Family | None,
-    phi: Activation | None,
-    tau: float | None,
-    clip: Clip,
-    m: float,
-    q: float,
-    weights: str | Ensemble,
-    width: int,
-    depth: int,
-    others: tuple[float, ...] = (),
-) -> ClipChoice:
-    """The choice of a given clip level, by sampling the clipped activation itself."""
-    if family is not None and isinstance(clippable_of(family, None, tau, clip, q), Thresholded):
-        assert tau is not None
-        clipped = family.activation(tau, m)
-    else:
-        unclipped = phi if family is None else family.activation(tau or 0.0)
-        assert unclipped is not None
-        clipped = clip.activation(unclipped, m)
-    point = critical(clipped, q, weights=weights)
-    return ClipChoice(family, phi, clip, tau, m, point, others, width, depth, float(point.error))
-
-
-def _share(name: str, share: Any, of: str) -> float:
-    """A share of something, or an error."""
-    number = _number(name, share)
-    if not 0 < number < 1:
-        raise ValueError(f"{name}: must be a share of {of}, above 0 and below 1; got {share!r}")
-    return number
-
-
-def _checked_slope(slope: Any) -> float:
-    number = _number("slope", slope)
-    if not abs(number) < 1:
+            level = largest_by_risk(noisy, scan, share("risk", risk, "networks"))
+        return choice_at(subject, level, q, size)
+    wanted = number("slope", 0.7 if slope is None else slope)
+    if not abs(wanted) < 1:
         raise ValueError(
             f"slope: must be below 1 in magnitude, or the variance is not held at q; got {slope!r}"
         )
-    return number
+    *others, level = levels_of(clippable, scan, q, wanted, subject.name).tolist()
+    choice = choice_at(subject, level, q, size, tuple(others))
+    return replace(choice, error=max(choice.error, _error_of(choice, clippable, wanted)))
 
 
-def _positive(name: str, value: Any, infinite: bool = False) -> float:
-    number = _number(name, value)
-    if not (number > 0 and (infinite or isfinite(number))):
-        raise ValueError(
-            f"{name}: must be positive{'' if infinite else ' and finite'}; got {value!r}"
+def _error_of(choice: ClipChoice, clippable: Clippable, slope: float) -> float:
+    """Relative error of `m`, from how far the slope of the clipped activation itself is off."""
+    doubt = choice.point.errors["variance_slope"]
+    off = abs(choice.slope - slope)
+    if not off <= _AGREE + 4 * doubt:
+        raise UnresolvedError(
+            f"{choice.subject.name}: clipped at m = {choice.m:.6g} its V' is {choice.slope:.12g}, "
+            f"not {slope:.12g}: its samples are too coarse or too noisy (float32?); give `kinks=` "
+            "if it has narrow features"
         )
-    return number
+    nearby = choice.m * np.array([1 - _STEP, 1 + _STEP])
+    rate = np.diff(edge_at(clippable, nearby, choice.q).slope)[0] / (2 * _STEP)
+    return float((off + doubt) / max(abs(rate), EPS))
 
 
-def _number(name: str, value: Any) -> float:
-    array = checked_numbers(name, value)
-    if array.ndim:
-        raise TypeError(f"{name}: must be one number, got {value!r}")
-    return float(array)
+def choice_at(
+    subject: Subject, m: float, q: float, size: Size, others: tuple[float, ...] = ()
+) -> ClipChoice:
+    """The choice of a given clip level, by sampling the clipped activation itself."""
+    point = critical(subject.clipped(m), q, weights=size.weights)
+    return ClipChoice(subject, m, point, others, size.width, size.depth, float(point.error))
