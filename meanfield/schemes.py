@@ -15,7 +15,7 @@ Where that lies, and how far signals get, follows from the fixed points of the n
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf, isfinite, log, nan
+from math import inf, log, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from meanfield.criticality import critical
 from meanfield.errors import MeanFieldError, NoCriticalPointError
 from meanfield.fixedpoints import FixedPoints, fixed_points
 from meanfield.gaussian import MOMENTS
-from meanfield.network import FixedPoint, Network
+from meanfield.network import FixedPoint, Network, Phase
 
 if TYPE_CHECKING:
     from meanfield.phase import PhaseDiagram
@@ -237,20 +237,31 @@ class Comparison:
     placements: tuple[Placement, ...]
     missing: dict[str, str]
 
+    def rows(self) -> list[dict[str, Any]]:
+        """The table, a record for each scheme; None where inputs of variance 1 go to no `q`."""
+        return [
+            {
+                "scheme": p.scheme,
+                "weight_var": float(p.network.weight_var),
+                "bias_var": float(p.network.bias_var),
+                "weights": str(p.network.weights),
+                "q": None if p.point is None else float(p.point.q),
+                "chi1": None if p.point is None else float(p.point.chi1),
+                "phase": str(Phase.EXPLODES if p.point is None else p.point.phase),
+                "reach": p.reach,
+                "deep enough": bool(p.reach >= self.depth),
+                "source": p.source,
+            }
+            for p in self.placements
+        ]
+
     def __repr__(self) -> str:
-        heads = ("scheme", "weight_var", "bias_var", "q", "chi1", "phase", "reach", "deep enough")
-        rows: list[tuple[str, ...]] = [heads]
-        for p in self.placements:
-            q, chi1, phase = ("inf", "", "explodes") if p.point is None else (
-                f"{p.point.q:.4g}", f"{p.point.chi1:.4g}", str(p.point.phase))  # fmt: skip
-            reach = f"{p.reach:.3g}" if isfinite(p.reach) or p.reach == inf else "?"
-            enough = "yes" if p.reach >= self.depth else "no"
-            weight_var, bias_var = f"{p.network.weight_var:.4g}", f"{p.network.bias_var:.4g}"
-            rows.append((p.scheme, weight_var, bias_var, q, chi1, phase, reach, enough))
-        widths = [max(len(row[k]) for row in rows) for k in range(len(heads))]
+        shown = "scheme weight_var bias_var q chi1 phase reach".split() + ["deep enough"]
+        table = [shown] + [[_cell(row[name]) for name in shown] for row in self.rows()]
+        widths = [max(len(cells[k]) for cells in table) for k in range(len(shown))]
         lines = [f"Schemes for {self.activation.name}, {self.depth} layers"]
-        for row in rows:
-            lines.append("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)))
+        for cells in table:
+            lines.append("  " + "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)))
         for name, why in self.missing.items():
             lines.append(f"  {name}: {why}")
         return "\n".join(line.rstrip() for line in lines)
@@ -273,6 +284,12 @@ class Comparison:
         from meanfield import plot
 
         return plot.schemes(self, ax=ax)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def compare(

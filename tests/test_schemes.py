@@ -1,6 +1,7 @@
 """Named schemes: their variances against the papers', and how far signals get."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,3 +90,14 @@ def test_bad_input() -> None:
     with pytest.raises(ValueError, match="depth: must be a whole number"):
         mf.schemes.compare("relu", depth=0)
     assert np.ndim(mf.schemes.NAMES) == 1
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from meanfield.cli import main
+
+    picture, numbers = tmp_path / "schemes.png", tmp_path / "schemes.csv"
+    assert main(["schemes", "tanh", "--depth", "90", "-o", str(picture), "-o", str(numbers)]) == 0
+    printed = capsys.readouterr().out
+    assert "lsuv" in printed and picture.stat().st_size > 10_000
+    rows = {row.split(",")[0]: row.split(",") for row in numbers.read_text().splitlines()}
+    assert rows["he"][1:3] == ["2.0", "0.0"] and rows["lsuv"][8] == "False"

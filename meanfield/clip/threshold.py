@@ -94,7 +94,7 @@ def clip_threshold(
         >>> import jax.numpy as jnp
         >>> mine = mf.clip_threshold(lambda x: x * jnp.abs(x) + x, slope=0.7)
         >>> round(mine.m, 4), round(mine.slope, 12)
-        (2.5, 0.7)
+        (4.2228, 0.7)
         >>> safe = mf.clip_threshold("shifted_relu", sparsity=0.85, risk=0.01, width=300)
         >>> round(safe.slope, 2)
         0.89
