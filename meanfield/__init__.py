@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from meanfield import plot as plot
     from meanfield import schemes as schemes
     from meanfield.activation import Activation
-    from meanfield.clip import ClipChoice, ClipVerdict, clip_threshold
+    from meanfield.clip import (
+        ClipChoice,
+        ClipDiagram,
+        ClipRegion,
+        ClipVerdict,
+        clip_diagram,
+        clip_threshold,
+    )
     from meanfield.criticality import critical, critical_line
     from meanfield.errors import (
         MeanFieldError,
@@ -53,6 +60,8 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "Activation": "activation",
     "ClipChoice": "clip",
+    "ClipDiagram": "clip",
+    "ClipRegion": "clip",
     "ClipVerdict": "clip",
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
@@ -72,6 +81,7 @@ _MODULE_OF = {
     "VarianceTrajectory": "maps.variance_trajectory",
     "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
+    "clip_diagram": "clip",
     "clip_threshold": "clip",
     "correlation_map": "maps.correlation",
     "critical": "criticality",
@@ -88,6 +98,8 @@ _MODULE_OF = {
 __all__ = [
     "Activation",
     "ClipChoice",
+    "ClipDiagram",
+    "ClipRegion",
     "ClipVerdict",
     "CorrelationFixedPoint",
     "CorrelationMap",
@@ -107,6 +119,7 @@ __all__ = [
     "VarianceTrajectory",
     "Verdict",
     "bias_initializer",
+    "clip_diagram",
     "clip_threshold",
     "correlation_map",
     "critical",

@@ -55,6 +55,18 @@ class Family:
             return Activation(self.name, tau=tau)
         return Activation(self.clipped, tau=tau, m=m)
 
+    def second(self, tau: Any, m: Any, q: Any) -> tuple[Any, Any]:
+        """`E[phi^2]` and its derivative in `q` for arrays that broadcast; `m` is finite."""
+        s = np.sqrt(q)
+        a, u = tau / s, m / s
+        b = a + u
+        at_a, at_b, beyond = _density(a), _density(b), ndtr(-b)
+        I0 = ndtr(-a) - beyond
+        k = float(self.sides)
+        # q (I_2 - 2a I_1 + a^2 I_0 + u^2 Q(b)), with I_1 and I_2 inserted
+        scaled = (1 + a * a) * I0 - a * at_a + (a - u) * at_b + u * u * beyond
+        return k * q * scaled, k * (I0 - u * at_b)
+
     def moments(self, tau: Any, m: Any, q: Any) -> ClippedMoments:
         """Moments for arrays that broadcast; `m` may be inf."""
         s = np.sqrt(q)
@@ -108,6 +120,10 @@ class Thresholded:
     def moments(self, m: Any, q: Any) -> ClippedMoments:
         """Moments for arrays that broadcast."""
         return self.family.moments(self.tau, m, q)
+
+    def second(self, m: Any, q: Any) -> tuple[Any, Any]:
+        """`E[phi_m^2]` and its derivative in `q`."""
+        return self.family.second(self.tau, m, q)
 
     def levels(self, q: float) -> Array:
         """From where a clip leaves next to nothing to where it changes nothing."""

@@ -105,10 +105,14 @@ def _extremum(f, row: Indices, left: Array, right: Array, sign: float) -> tuple[
     return place, f(row, place)[0]
 
 
-def _root(f, row: Indices, left: Array, right: Array, sign: float, start: Array) -> Array:
+def _root(
+    f, row: Indices, left: Array, right: Array, sign: float, start: NDArray[np.bool_]
+) -> Array:
     """The root in brackets, `sign f > 0` at the left end or, from the `start`, next to it."""
     left, right = left.copy(), right.copy()
-    x = np.where(start, right, 0.5 * (left + right))
+    before, after = f(row, left)[0], f(row, right)[0]
+    with np.errstate(all="ignore"):
+        x = np.where(start, right, left - before * (right - left) / (after - before))
     for _ in range(60):
         value, slope = f(row, x)
         inner = sign * value > 0
@@ -118,7 +122,7 @@ def _root(f, row: Indices, left: Array, right: Array, sign: float, start: Array)
         low, high = np.minimum(left, right), np.maximum(left, right)
         outside = ~((new > low) & (new < high))
         new = np.where(outside, 0.5 * (left + right), new)
-        if np.all(np.abs(new - x) <= 1e-15 * x):
+        if np.all(np.abs(new - x) <= 1e-14 * x):
             return new
         x = new
     return x

@@ -43,13 +43,13 @@ def ends_of(clippable: Clippable, m: Array, q: float, edge: ClippedEdge, highest
     down, up = grid(q, highest)
 
     def f(row: Indices, variance: Array) -> tuple[Array, Array]:
-        at = clippable.moments(m[row], variance)
-        return w[row] * at.second + b[row] - variance, w[row] * at.first - 1
+        second, first = clippable.second(m[row], variance)
+        return w[row] * second + b[row] - variance, w[row] * first - 1
 
     def along(variances: Array) -> tuple[Array, Array, Array]:
-        at = clippable.moments(m[:, None], variances)
-        value = w[:, None] * at.second + b[:, None] - variances
-        return variances, value, w[:, None] * at.first - 1
+        second, first = clippable.second(m[:, None], variances)
+        value = w[:, None] * second + b[:, None] - variances
+        return variances, value, w[:, None] * first - 1
 
     return edges_of_basin(f, along(down), along(up))
 

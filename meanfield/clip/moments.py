@@ -35,6 +35,10 @@ class Clippable(Protocol):
         """Moments for levels and variances that broadcast."""
         ...
 
+    def second(self, m: Any, q: Any) -> tuple[Any, Any]:
+        """`E[phi_m^2]` and its derivative in `q` alone: all that the variance map takes."""
+        ...
+
     def levels(self, q: float) -> Array:
         """Clip levels between which all that depends on `m` is smooth, increasing; shape (n,).
 

@@ -123,6 +123,10 @@ class ClippedSamples:
             fourth=fourth,
         )
 
+    def second(self, m: Any, q: Any) -> tuple[Any, Any]:
+        """`E[phi_m^2]` and its derivative in `q`."""
+        return self.moments(m, q)[:3:2]
+
     def _sharply(self, m: Array, row: Indices, q: Array, column: Indices) -> Array:
         """Gaussian means of `phi_m^2, phi_m'^2, f, x^2 f, phi_m^4`, with `f = x phi_m phi_m'`.
 

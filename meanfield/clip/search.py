@@ -100,23 +100,21 @@ def _roots(f: Callable[[float], float], x: Array, values: Array) -> list[float]:
     """All roots of `f`, from its values at increasing `x`; NaN where it is not defined."""
     from scipy.optimize import brentq, minimize_scalar
 
-    points = [*zip(x.tolist(), values.tolist(), strict=True)]
-    for k in range(1, len(x) - 1):
-        near, here, far = values[k - 1 : k + 2]
-        # an extremum towards zero: a parabola through three points, with room to be wrong, says
-        # whether it may reach it
-        towards = abs(here) <= min(abs(near), abs(far)) and near * here > 0 and here * far > 0
-        if towards and abs(here) < max(abs(near), abs(far)) - abs(here):
-            side = np.sign(here)
-            closest: Any = minimize_scalar(
-                lambda t, side=side: side * f(t), bounds=(x[k - 1], x[k + 1]), method="bounded",
-                options={"xatol": 1e-10 * x[k]},
-            )  # fmt: skip
-            points.append((float(closest.x), float(f(closest.x))))
-    points.sort()
-    roots = [place for place, value in points if value == 0]
-    for (a, fa), (b, fb) in zip(points[:-1], points[1:], strict=True):
-        if fa * fb < 0:
-            root: Any = brentq(f, a, b, xtol=1e-300, rtol=np.float64(4 * EPS))
-            roots.append(float(root))
+    near, here, far = values[:-2], values[1:-1], values[2:]
+    size, most = np.abs(here), np.maximum(np.abs(near), np.abs(far))
+    # an extremum towards zero that a parabola through three points, were it twice as bent, reaches
+    towards = (size <= np.minimum(np.abs(near), np.abs(far))) & (near * here > 0) & (here * far > 0)
+    for k in 1 + np.flatnonzero(towards & (2 * size < most)):
+        side = np.sign(values[k])
+        closest: Any = minimize_scalar(
+            lambda t, side=side: side * f(t), bounds=(x[k - 1], x[k + 1]), method="bounded",
+            options={"xatol": 1e-10 * x[k]},
+        )  # fmt: skip
+        x, values = np.append(x, closest.x), np.append(values, f(closest.x))
+    order = np.argsort(x)
+    x, values = x[order], values[order]
+    roots = x[values == 0].tolist()
+    for k in np.flatnonzero(values[:-1] * values[1:] < 0):
+        root: Any = brentq(f, x[k], x[k + 1], xtol=1e-300, rtol=np.float64(4 * EPS))
+        roots.append(float(root))
     return sorted(roots)
