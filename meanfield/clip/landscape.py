@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.precision import EPS
+
 __all__ = ["Edges", "edges_of_basin", "grid"]
 
 Array = NDArray[np.float64]
@@ -122,7 +124,8 @@ def _root(
         low, high = np.minimum(left, right), np.maximum(left, right)
         outside = ~((new > low) & (new < high))
         new = np.where(outside, 0.5 * (left + right), new)
-        if np.all(np.abs(new - x) <= 1e-14 * x):
+        # where V' is nearly 1 as well, V(q) - q is rounding long before q is settled
+        if np.all((np.abs(new - x) <= 1e-14 * x) | (np.abs(value) <= 4 * EPS * x)):
             return new
         x = new
     return x

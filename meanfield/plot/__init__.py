@@ -5,6 +5,8 @@ axes. None shows or saves anything, changes a setting of matplotlib, or computes
 what the result holds. Further keywords go to the main line. matplotlib is imported when drawing.
 """
 
+from meanfield.plot.clip import MOST_CURVES, clip_choice, clip_curves
+from meanfield.plot.clip_map import clip_map
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
 from meanfield.plot.layers import trace
@@ -16,6 +18,10 @@ from meanfield.plot.variance import variance_map, variances_in_view
 
 __all__ = [
     "CYCLE",
+    "MOST_CURVES",
+    "clip_choice",
+    "clip_curves",
+    "clip_map",
     "correlation_map",
     "correlation_trajectory",
     "edges_of_chaos",
