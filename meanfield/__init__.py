@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from meanfield import plot as plot
     from meanfield import schemes as schemes
     from meanfield.activation import Activation
+    from meanfield.clip import (
+        ClipChoice,
+        ClipDiagram,
+        ClipRegion,
+        ClipVerdict,
+        clip_diagram,
+        clip_threshold,
+    )
     from meanfield.criticality import critical, critical_line
     from meanfield.dynamical_isometry.classes import (
         Universality,
@@ -72,6 +80,10 @@ __version__ = "0.1.0"
 
 _MODULE_OF = {
     "Activation": "activation",
+    "ClipChoice": "clip",
+    "ClipDiagram": "clip",
+    "ClipRegion": "clip",
+    "ClipVerdict": "clip",
     "Comparison": "simulation.compare",
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
@@ -99,6 +111,8 @@ _MODULE_OF = {
     "VarianceTrajectory": "maps.variance_trajectory",
     "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
+    "clip_diagram": "clip",
+    "clip_threshold": "clip",
     "correlation_map": "maps.correlation",
     "critical": "criticality",
     "critical_line": "criticality",
@@ -125,6 +139,10 @@ _MODULE_OF = {
 
 __all__ = [
     "Activation",
+    "ClipChoice",
+    "ClipDiagram",
+    "ClipRegion",
+    "ClipVerdict",
     "Comparison",
     "CorrelationFixedPoint",
     "CorrelationMap",
@@ -152,6 +170,8 @@ __all__ = [
     "VarianceTrajectory",
     "Verdict",
     "bias_initializer",
+    "clip_diagram",
+    "clip_threshold",
     "correlation_map",
     "critical",
     "critical_line",

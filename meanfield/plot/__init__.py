@@ -5,6 +5,8 @@ axes. None shows or saves anything, changes a setting of matplotlib, or computes
 what the result holds. Further keywords go to the main line. matplotlib is imported when drawing.
 """
 
+from meanfield.plot.clip import MOST_CURVES, clip_choice, clip_curves
+from meanfield.plot.clip_map import clip_map
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
 from meanfield.plot.isometry import growth, isometry, slope_spread
@@ -20,6 +22,10 @@ from meanfield.plot.width import finite_width, gradient_fan, output_density, val
 
 __all__ = [
     "CYCLE",
+    "MOST_CURVES",
+    "clip_choice",
+    "clip_curves",
+    "clip_map",
     "comparison",
     "correlation_map",
     "correlation_trajectory",
