@@ -23,7 +23,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meanfield import ensembles as ensembles
+    from meanfield import layers as layers
     from meanfield import plot as plot
+    from meanfield import schemes as schemes
     from meanfield.activation import Activation
     from meanfield.criticality import critical, critical_line
     from meanfield.errors import (
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
         UnresolvedError,
     )
     from meanfield.fixedpoints import FixedPoints, Verdict, fixed_points
+    from meanfield.guessing import GuessingBias, guessing_bias
     from meanfield.hermite import HermiteCoefficients, hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
     from meanfield.maps.correlation import CorrelationFixedPoint, CorrelationMap, correlation_map
@@ -52,6 +56,7 @@ _MODULE_OF = {
     "CorrelationTrajectory": "maps.correlation_trajectory",
     "FixedPoint": "network",
     "FixedPoints": "fixedpoints",
+    "GuessingBias": "guessing",
     "HermiteCoefficients": "hermite",
     "MeanFieldError": "errors",
     "Network": "network",
@@ -69,6 +74,7 @@ _MODULE_OF = {
     "critical_line": "criticality",
     "critical_points": "search",
     "fixed_points": "fixedpoints",
+    "guessing_bias": "guessing",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
     "phase_diagram": "phase",
@@ -82,6 +88,7 @@ __all__ = [
     "CorrelationTrajectory",
     "FixedPoint",
     "FixedPoints",
+    "GuessingBias",
     "HermiteCoefficients",
     "MeanFieldError",
     "Network",
@@ -99,6 +106,7 @@ __all__ = [
     "critical_line",
     "critical_points",
     "fixed_points",
+    "guessing_bias",
     "hermite_coefficients",
     "initializer",
     "phase_diagram",
@@ -106,7 +114,7 @@ __all__ = [
 ]
 
 
-_SUBMODULES = ("plot",)  # also without an import of their own: `mf.plot.phase_diagram(...)`
+_SUBMODULES = ("ensembles", "layers", "plot", "schemes")  # not in need of an import of their own
 
 
 def __getattr__(name: str) -> Any:

@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import Activation, as_activation
 from meanfield.edge import Edge, edge_at, reshaped
+from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import NoCriticalPointError
-from meanfield.network import FixedPoint, Network, Phase, check_weights
+from meanfield.network import FixedPoint, Network, Phase
 from meanfield.precision import is_traced
 
 __all__ = ["CriticalLine", "Edge", "critical", "critical_line", "depth_scale", "edge_at",
@@ -40,7 +41,7 @@ def depth_scale(slope: Any) -> Any:
 
 
 def fixed_point(
-    edge: Edge, activation: Activation, weights: str, bias_var: Any = None
+    edge: Edge, activation: Activation, weights: str | Ensemble, bias_var: Any = None
 ) -> FixedPoint:
     """A `FixedPoint` from points on the edge; `bias_var` replaces the edge's where given."""
     scalar = isinstance(edge.q, float)
@@ -88,7 +89,7 @@ def critical(
     q: ArrayLike | None = None,
     *,
     bias_var: ArrayLike | None = None,
-    weights: str = "gaussian",
+    weights: str | Ensemble = "gaussian",
 ) -> FixedPoint:
     r"""The critical initialisation of an activation.
 
@@ -101,7 +102,7 @@ def critical(
         q: variance of the pre-activations, positive; a number or an array. 1 if neither `q` nor
             `bias_var` is given.
         bias_var: instead of `q`: the variance of the biases at which a critical point is wanted.
-        weights: `"gaussian"` or `"orthogonal"`; the variances are the same.
+        weights: as in `Network`; the variances are the same for all.
 
     Returns:
         A `FixedPoint`; its fields have the shape of `q` or of `bias_var`. Look at
@@ -129,7 +130,7 @@ def critical(
         raise ValueError(
             f"q, bias_var: give one of them, the other follows; got q={q!r}, bias_var={bias_var!r}"
         )
-    weights = check_weights(weights)
+    ensemble_of(weights)
     activation = as_activation(phi)
     if activation.is_traced or is_traced(q, bias_var):
         from meanfield.transformed import critical_in_trace

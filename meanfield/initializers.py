@@ -4,6 +4,7 @@ from collections.abc import Callable
 from math import inf, sqrt
 from typing import TYPE_CHECKING
 
+from meanfield.ensembles import ensemble_of
 from meanfield.network import FixedPoint
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ Initializer = Callable[..., "jax.Array"]
 
 
 def initializer(point: FixedPoint, input_second_moment: float | None = None) -> Initializer:
-    r"""Draws weights with `W_ij ~ N(0, weight_var / fan_in)`, or orthogonal ones of that variance.
+    r"""Draws weights with `W_ij ~ N(0, weight_var / fan_in)`, or others of the same variance.
 
     Args:
         point: where to initialise, as from `critical`. With `bias_var > 0` the biases must be
@@ -55,22 +56,16 @@ def initializer(point: FixedPoint, input_second_moment: float | None = None) -> 
                 "critical point at the q that the data should have"
             )
         weight_var *= expected / input_second_moment
-    scaling = jax.nn.initializers.variance_scaling
-    if point.network.weights == "gaussian":
-        return scaling(weight_var, "fan_in", "normal")
+    ensemble = ensemble_of(point.network.weights)
 
-    def orthogonal(key, shape, dtype=float, **_):
+    def drawn(key, shape, dtype=float, **_):
         import numpy as np
 
         fan_in, fan_out = int(np.prod(shape[:-1])), shape[-1]
-        # a Haar block has entries of variance 1 / max(fan_in, fan_out)
-        scale = sqrt(weight_var * max(fan_in, fan_out) / fan_in)
-        # factorised in float32 at least, which is what LAPACK knows
-        wide = np.promote_types(jax.dtypes.canonicalize_dtype(dtype), np.float32)
-        matrix = jax.nn.initializers.orthogonal(scale)(key, (fan_in, fan_out), wide)
-        return matrix.reshape(shape).astype(dtype)
+        dtype = jax.dtypes.canonicalize_dtype(dtype)
+        return ensemble.draw(key, fan_out, fan_in, weight_var, dtype).T.reshape(shape)
 
-    return orthogonal
+    return drawn
 
 
 def bias_initializer(point: FixedPoint) -> Initializer:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from meanfield.activation import Activation, as_activation
+from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.precision import is_traced
 
-__all__ = ["ENSEMBLES", "FixedPoint", "Network", "Phase"]
-
-ENSEMBLES = ("gaussian", "orthogonal")
+__all__ = ["FixedPoint", "Network", "Phase"]
 
 
 class Phase(IntEnum):
@@ -27,13 +26,6 @@ class Phase(IntEnum):
 
     def __str__(self) -> str:
         return self.name.lower()
-
-
-def check_weights(weights: str) -> str:
-    """The name of a weight ensemble, or an error that lists them."""
-    if weights not in ENSEMBLES:
-        raise ValueError(f"weights: must be one of {', '.join(ENSEMBLES)}; got {weights!r}")
-    return weights
 
 
 def _check_variance(name: str, value: Any, positive: bool) -> None:
@@ -61,8 +53,8 @@ class Network:
         phi: the activation: a callable, the name of a catalogued one, or an `Activation`.
         weight_var: `sigma_w^2`, positive; a number or an array.
         bias_var: `sigma_b^2`, not negative.
-        weights: the ensemble: `"gaussian"` or `"orthogonal"` (Haar, scaled to the same variance of
-            the entries). At infinite width both have the same maps.
+        weights: the ensemble: `"gaussian"`, `"orthogonal"` (Haar, scaled to the same variance of
+            the entries) or one of `meanfield.ensembles`. At infinite width all have the same maps.
 
     Raises:
         ValueError: a variance is negative or not finite, or the ensemble is unknown.
@@ -76,23 +68,24 @@ class Network:
     activation: Activation
     weight_var: Any
     bias_var: Any
-    weights: str
+    weights: str | Ensemble
 
     def __init__(
-        self, phi, weight_var: Any, bias_var: Any = 0.0, weights: str = "gaussian"
+        self, phi, weight_var: Any, bias_var: Any = 0.0, weights: str | Ensemble = "gaussian"
     ) -> None:
         _check_variance("weight_var", weight_var, positive=True)
         _check_variance("bias_var", bias_var, positive=False)
         object.__setattr__(self, "activation", as_activation(phi))
         object.__setattr__(self, "weight_var", weight_var)
         object.__setattr__(self, "bias_var", bias_var)
-        object.__setattr__(self, "weights", check_weights(weights))
+        ensemble_of(weights)
+        object.__setattr__(self, "weights", weights)
 
     def __repr__(self) -> str:
         parts = [self.activation.name, f"weight_var={short(self.weight_var)}"]
         parts.append(f"bias_var={short(self.bias_var)}")
         if self.weights != "gaussian":
-            parts.append(f"weights={self.weights!r}")
+            parts.append(f"weights={str(self.weights)!r}")
         return f"Network({', '.join(parts)})"
 
 
@@ -181,7 +174,7 @@ class FixedPoint:
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, by name; arrays as lists, the activation and phase by their names."""
-        numbers = {"activation": self.activation.name, "weights": self.network.weights}
+        numbers = {"activation": self.activation.name, "weights": str(self.network.weights)}
         for name in _SHOWN:
             value = getattr(self, name)
             if name == "phase":

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.activation import Activation, as_activation, remembered
 from meanfield.criticality import checked_variances, fixed_point
 from meanfield.edge import Edge, edge_at, edge_where_known, reshaped
+from meanfield.ensembles import Ensemble
 from meanfield.errors import MeanFieldError, NoCriticalPointError, UnresolvedError
 from meanfield.network import FixedPoint, Network, Phase
 
@@ -105,7 +106,9 @@ def where_valid(activation: Activation) -> str:
     return f"There is one for q from {' and from '.join(spans)}"
 
 
-def critical_at_bias(activation: Activation, bias_var: ArrayLike, weights: str) -> FixedPoint:
+def critical_at_bias(
+    activation: Activation, bias_var: ArrayLike, weights: str | Ensemble
+) -> FixedPoint:
     """`critical` where `bias_var` is given: the one root in `q` of the edge's `bias_var(q)`."""
     wanted = checked_variances("bias_var", bias_var, ">= 0")
     q = np.array([_variance_at(activation, float(b)) for b in wanted.ravel()])
@@ -236,7 +239,7 @@ def _vanishing(activation: Activation) -> float | None:
     return slope if len(seen) and excess[seen[0]] < 0 else None
 
 
-def _at_zero(activation: Activation, weights: str) -> FixedPoint:
+def _at_zero(activation: Activation, weights: str | Ensemble) -> FixedPoint:
     """The critical point at `q = 0`, from limits: `weight_var = 1 / phi'(0)^2`, `bias_var = 0`."""
     slope = _vanishing(activation)
     assert slope is not None

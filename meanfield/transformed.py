@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 
 from meanfield.activation import Activation
+from meanfield.ensembles import Ensemble
 from meanfield.gaussian import lost_share
 from meanfield.legendre import NODES, TO_COEFFICIENTS, WEIGHTS, noise, slopes_at_nodes
 from meanfield.network import FixedPoint, Network, Phase
@@ -62,7 +63,7 @@ class _Edge(NamedTuple):
     error: jax.Array
 
 
-def critical_in_trace(activation: Activation, q, bias_var, weights: str) -> FixedPoint:
+def critical_in_trace(activation: Activation, q, bias_var, weights: str | Ensemble) -> FixedPoint:
     """`critical` for an activation or a `q` that is being traced.
 
     Differentiable to second order in parameters and in `q`. An invalid point (`bias_var < 0`), a

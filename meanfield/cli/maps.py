@@ -101,7 +101,7 @@ def _record(points: "FixedPoints") -> dict[str, Any]:
     network = points.network
     return {
         "activation": network.activation.name,
-        "weights": network.weights,
+        "weights": str(network.weights),
         "weight_var": network.weight_var,
         "bias_var": network.bias_var,
         "verdict": str(points.verdict),

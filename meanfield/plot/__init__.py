@@ -7,7 +7,9 @@ what the result holds. Further keywords go to the main line. matplotlib is impor
 
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
+from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
+from meanfield.plot.schemes import schemes
 from meanfield.plot.style import CYCLE, style
 from meanfield.plot.trajectories import correlation_trajectory, variance_trajectory
 from meanfield.plot.variance import variance_map, variances_in_view
@@ -18,7 +20,9 @@ __all__ = [
     "correlation_trajectory",
     "edges_of_chaos",
     "phase_diagram",
+    "schemes",
     "style",
+    "trace",
     "variance_map",
     "variance_trajectory",
     "variances_in_view",
