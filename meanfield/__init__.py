@@ -64,17 +64,17 @@ if TYPE_CHECKING:
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
+    from meanfield.simulation.compare import Comparison
+    from meanfield.simulation.result import Simulation
+    from meanfield.simulation.run import simulate
+    from meanfield.spectrum import Spectrum, jacobian_spectrum
+    from meanfield.width import (
         FiniteWidth,
         FiniteWidthPair,
         finite_width,
         finite_width_pair,
         tangent_kernel,
     )
-    from meanfield.simulation.compare import Comparison
-    from meanfield.simulation.result import Simulation
-    from meanfield.simulation.run import simulate
-    from meanfield.spectrum import Spectrum, jacobian_spectrum
-    from meanfield.width import (
 
 __version__ = "0.1.0"
 

@@ -11,7 +11,17 @@ import sys
 from collections.abc import Sequence
 
 from meanfield import __version__
-from meanfield.cli import activations, clip, critical, isometry, maps, phase, schemes, simulate, width
+from meanfield.cli import (
+    activations,
+    clip,
+    critical,
+    isometry,
+    maps,
+    phase,
+    schemes,
+    simulate,
+    width,
+)
 from meanfield.cli.arguments import parameters
 
 # A pipe's reader went away: what a shell reports for a command killed by SIGPIPE (128 + 13).
