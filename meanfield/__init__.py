@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from meanfield import ensembles as ensembles
     from meanfield import layers as layers
     from meanfield import plot as plot
+    from meanfield import schemes as schemes
     from meanfield.activation import Activation
     from meanfield.criticality import critical, critical_line
     from meanfield.dynamical_isometry.classes import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         UnresolvedError,
     )
     from meanfield.fixedpoints import FixedPoints, Verdict, fixed_points
+    from meanfield.guessing import GuessingBias, guessing_bias
     from meanfield.hermite import HermiteCoefficients, hermite_coefficients
     from meanfield.initializers import bias_initializer, initializer
     from meanfield.maps.correlation import CorrelationFixedPoint, CorrelationMap, correlation_map
@@ -65,6 +67,7 @@ _MODULE_OF = {
     "CorrelationTrajectory": "maps.correlation_trajectory",
     "FixedPoint": "network",
     "FixedPoints": "fixedpoints",
+    "GuessingBias": "guessing",
     "HermiteCoefficients": "hermite",
     "Isometry": "dynamical_isometry.isometry",
     "IsometryVerdict": "dynamical_isometry.verdict",
@@ -88,6 +91,7 @@ _MODULE_OF = {
     "critical_points": "search",
     "depth_of_limit": "dynamical_isometry.classes",
     "fixed_points": "fixedpoints",
+    "guessing_bias": "guessing",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
     "isometry": "dynamical_isometry.isometry",
@@ -108,6 +112,7 @@ __all__ = [
     "CorrelationTrajectory",
     "FixedPoint",
     "FixedPoints",
+    "GuessingBias",
     "HermiteCoefficients",
     "Isometry",
     "IsometryVerdict",
@@ -131,6 +136,7 @@ __all__ = [
     "critical_points",
     "depth_of_limit",
     "fixed_points",
+    "guessing_bias",
     "hermite_coefficients",
     "initializer",
     "isometry",
@@ -145,10 +151,7 @@ __all__ = [
 ]
 
 
-_SUBMODULES = (
-    "ensembles",
-    "plot",
-)  # without an import of their own: `mf.plot.phase_diagram(...)`
+_SUBMODULES = ("ensembles", "layers", "plot", "schemes")  # not in need of an import of their own
 
 
 def __getattr__(name: str) -> Any:

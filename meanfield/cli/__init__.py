@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from meanfield import __version__
-from meanfield.cli import activations, critical, isometry, maps, phase
+from meanfield.cli import activations, critical, isometry, maps, phase, schemes
 from meanfield.cli.arguments import parameters
 
 # A pipe's reader went away: what a shell reports for a command killed by SIGPIPE (128 + 13).
@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (critical, maps, phase, isometry, activations):
+    for command in (critical, maps, phase, isometry, schemes, activations):
         command.add_to(commands)
     return parser
 

@@ -14,10 +14,9 @@ dropout, which draws a mask for each input:
     ... class Dropout(ml.Layer):
     ...     keep: float
     ...     def __call__(self, state):
-    ...         more = np.where(np.eye(len(state.gap)), 0, 1 / self.keep - 1)
-    ...         variance = state.variance / self.keep
-    ...         gap = state.gap + more * (state.variance[:, None] + state.variance) / 2
-    ...         return replace(state, variance=variance, gap=gap, gaussian=False)
+    ...         drawn_apart = (1 - self.keep) * (1 - np.eye(len(state.variance)))
+    ...         return replace(state, variance=state.variance / self.keep, gaussian=False,
+    ...                        one_minus=self.keep * state.one_minus + drawn_apart)
     ...     def sample(self, x, rng):
     ...         return x * (rng.random(x.shape) < self.keep) / self.keep
     >>> block = ml.serial(ml.activation("relu"), Dropout(0.9), ml.dense(2 * 0.9))
@@ -26,10 +25,15 @@ dropout, which draws a mask for each input:
     [1.0, 0.6271]
 """
 
+from meanfield.layers.attention import attention, critical_beta
 from meanfield.layers.composition import identity, parallel, repeat, residual, serial
+from meanfield.layers.convolution import convolution, fourier_modes
 from meanfield.layers.critical import CriticalScale, critical, fixup_scale
 from meanfield.layers.dense import activation, dense
 from meanfield.layers.layer import Layer
+from meanfield.layers.maxout import gated, maxout, maxout_moments
+from meanfield.layers.noise import dropout, kept_variance
+from meanfield.layers.normalisation import batch_norm, layer_norm, rms_norm
 from meanfield.layers.propagate import Trace, TraceVerdict, propagate
 from meanfield.layers.state import State
 
@@ -40,13 +44,25 @@ __all__ = [
     "Trace",
     "TraceVerdict",
     "activation",
+    "attention",
+    "batch_norm",
+    "convolution",
     "critical",
+    "critical_beta",
     "dense",
+    "dropout",
     "fixup_scale",
+    "fourier_modes",
+    "gated",
     "identity",
+    "kept_variance",
+    "layer_norm",
+    "maxout",
+    "maxout_moments",
     "parallel",
     "propagate",
     "repeat",
     "residual",
+    "rms_norm",
     "serial",
 ]

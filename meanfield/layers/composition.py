@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
 from meanfield.layers.layer import Layer
-from meanfield.layers.state import State
+from meanfield.layers.state import State, complements, joined
 
 __all__ = ["identity", "parallel", "repeat", "residual", "serial"]
 
@@ -99,26 +99,31 @@ class Parallel(Layer):
         s = np.array(self._numbers())
         means = s[:, None] * np.array([part.mean for part in parts])
         total = np.sum(means, axis=0)
-        beside = total**2 - np.sum(means**2, axis=0)  # of independent parts only the means
-        apart = means[:, :, None] - means[:, None, :]
-        apart_beside = np.sum(apart, axis=0) ** 2 - np.sum(apart**2, axis=0)
-        if np.any(np.isnan(beside)):
-            raise MeanFieldError(
-                "parallel: the mean of an activation is not known at variances so far from 1; "
-                "end the branch with a dense layer"
+        if np.count_nonzero(np.any(means != 0, axis=1)) <= 1:  # of independent parts only means
+            variance, one_minus = joined(
+                [(x**2 * part.variance, part.one_minus) for x, part in zip(s, parts, strict=True)]
             )
-
-        def summed(name: str) -> Array:
-            values = np.array([getattr(part, name) for part in parts])
-            return np.tensordot(s**2, values, 1)
-
+        else:
+            if np.any(np.isnan(total)):
+                raise MeanFieldError(
+                    "parallel: the mean of an activation is not known at variances so far from 1; "
+                    "end the branch with a dense layer"
+                )
+            apart = means[:, :, None] - means[:, None, :]
+            apart = np.sum(apart, axis=0) ** 2 - np.sum(apart**2, axis=0)
+            both = list(zip(s, parts, strict=True))
+            variance = (
+                total**2 - np.sum(means**2, axis=0) + sum(x**2 * part.variance for x, part in both)
+            )
+            one_minus = complements(variance, 0.5 * apart + sum(x**2 * p.gap for x, p in both))
         return State(
-            variance=summed("variance") + beside,
-            gap=summed("gap") + 0.5 * apart_beside,
+            variance=variance,
+            one_minus=one_minus,
             mean=total,
-            tangent=summed("tangent"),
+            tangent=np.asarray(sum(x**2 * part.tangent for x, part in zip(s, parts, strict=True))),
             gaussian=all(part.gaussian for part in parts),
             error=max(part.error for part in parts),
+            one_minus_error=max(part.one_minus_error for part in parts),
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:

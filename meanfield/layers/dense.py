@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,12 @@ from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
-from meanfield.layers.duals import dual
+from meanfield.layers.duals import dual, dual_of_slopes
 from meanfield.layers.layer import Layer
-from meanfield.layers.state import State
+from meanfield.layers.state import State, joined
 from meanfield.precision import EPS
 
-__all__ = ["activation", "dense"]
+__all__ = ["activation", "dense", "dense_variance"]
 
 Array = NDArray[np.float64]
 
@@ -29,13 +30,18 @@ class Dense(Layer):
     mixes = True
 
     def __call__(self, state: State) -> State:
+        variance, one_minus = self.weight_var * state.variance, state.one_minus
+        if self.bias_var:
+            bias = np.full_like(variance, self.bias_var), np.zeros_like(one_minus)
+            variance, one_minus = joined([(variance, one_minus), bias])
         return State(
-            variance=self.weight_var * state.variance + self.bias_var,
-            gap=self.weight_var * state.gap,
+            variance=variance,
+            one_minus=one_minus,
             mean=np.zeros_like(state.variance),
             tangent=self.weight_var * state.tangent,
             gaussian=True,
             error=state.error + EPS,
+            one_minus_error=state.one_minus_error + EPS,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -65,7 +71,7 @@ def dense(weight_var: float, bias_var: float = 0.0) -> Layer:
         >>> ml.propagate(ml.dense(weight_var=2.0, bias_var=0.5), q=1.0).variance
         array([1. , 2.5])
     """
-    return Dense(_variance("weight_var", weight_var), _variance("bias_var", bias_var))
+    return Dense(dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var))
 
 
 @dataclass(frozen=True)
@@ -80,15 +86,26 @@ class ActivationLayer(Layer):
                 f"activation: {self.phi.name} gets signals that are not Gaussian, as behind "
                 "another activation; put a dense layer before it"
             )
-        values, slopes = dual(self.phi, state), dual(self.phi, state, derivative=True)
-        return replace(
-            state,
+        if state.batch < inf and not self.phi.is_homogeneous:
+            raise MeanFieldError(
+                f"activation: {self.phi.name} behind a batch norm of {state.batch:g} inputs has no "
+                "map, since its units are not Gaussian; take batch_norm() of infinitely many"
+            )
+        if state.radial:
+            state = replace(state, tangent=state.tangent + state.radial * state.covariance)
+        values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
+        tangent = state.tangent * slopes.covariance
+        if state.radial:  # phi'(x) x = phi(x) wherever something was lost along the signal
+            root = np.sqrt(values.variance)
+            tangent -= state.radial * root[:, None] * root * (1 - values.one_minus)
+        return State(
             variance=values.variance,
-            gap=values.gap,
+            one_minus=values.one_minus,
             mean=self._mean(state.variance),
-            tangent=state.tangent * slopes.covariance,
+            tangent=tangent,
             gaussian=False,
             error=state.error + max(values.error, slopes.error),
+            one_minus_error=state.one_minus_error + values.one_minus_error,
         )
 
     def _mean(self, variance: Array) -> Array:
@@ -122,7 +139,8 @@ def activation(phi: Callable | str | Activation) -> Layer:
     return ActivationLayer(as_activation(phi))
 
 
-def _variance(name: str, value: float) -> float:
+def dense_variance(name: str, value: float) -> float:
+    """A variance that a person gave, checked."""
     variance = checked_variances(name, value, ">= 0")
     if variance.ndim:
         raise ValueError(f"{name}: must be one variance, got an array of shape {variance.shape}")

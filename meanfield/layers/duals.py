@@ -1,149 +1,185 @@
 r"""Dual activations of a set of signals: `E[phi(u_a) phi(u_b)]` for every pair of them.
 
-As half mean squared differences `E[(phi(u_a) - phi(u_b))^2] / 2`, which keep their relative
-precision where two signals are almost one (see `meanfield.bivariate`). Signals of one variance are
-one call. Many different variances, as on a graph, are had from Hermite coefficients `a_k(q)`,
+As `1 - c` of what they make, which keeps its relative precision where two signals are almost one.
+Three ways, by what there is to compute:
 
-    E[phi(u_a) phi(u_b)] = sum_k a_k(q_a) a_k(q_b) c^k,
-
-themselves interpolated in `log q`; what the terms left out can amount to is in the error.
+- `phi(a x) = a phi(x)` for `a > 0`, as ReLU: closed forms of the angle alone (arc-cosine kernels,
+  Cho & Saul 2009), for matrices of any size;
+- few different variances: each pair of them to the last digit (`meanfield.bivariate`);
+- many, as on a graph: Hermite series (`meanfield.layers.series`).
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from meanfield.activation import Activation, remembered
+from meanfield.activation import Activation
 from meanfield.bivariate import Covariance
 from meanfield.errors import UnresolvedError
-from meanfield.hermite import hermite_coefficients
-from meanfield.layers.state import State
+from meanfield.layers.series import many_differences
+from meanfield.layers.state import State, complements, row_blocks
 from meanfield.maps.moment import second_moment
+from meanfield.precision import EPS
 
-__all__ = ["Dual", "dual"]
+__all__ = ["Dual", "Slopes", "dual", "dual_of_slopes"]
 
 Array = NDArray[np.float64]
 
-_MANY = 64  # pairs of variances from which on Hermite coefficients are less work
-_COUNT = 256
-_NODES = 16  # on an octave of q, as in meanfield.interpolation
-_POINTS = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-_TO_SERIES = chebyshev.chebvander(_POINTS, _NODES - 1).T * (2 / _NODES)
-_TO_SERIES[0] *= 0.5
+_MANY = 64  # pairs of variances from which on series are less work
 
 
 class Dual(NamedTuple):
-    """`E[f(u_a)^2]`, `E[(f(u_a) - f(u_b))^2] / 2`, and a bound of their relative error."""
+    """`E[phi(u_a)^2]`, `1 - c` of `phi(u)`, and estimates of their relative errors."""
 
     variance: Array
-    gap: Array
+    one_minus: Array
+    error: float
+    one_minus_error: float  # beside the largest
+
+
+class Slopes(NamedTuple):
+    """`E[phi'(u_a) phi'(u_b)]` and an estimate of its relative error."""
+
+    covariance: Array
     error: float
 
-    @property
-    def covariance(self) -> Array:
-        """`E[f(u_a) f(u_b)]`."""
-        return 0.5 * (self.variance[:, None] + self.variance) - self.gap
+
+def dual(activation: Activation, state: State) -> Dual:
+    """What `phi` makes of Gaussian signals."""
+    variance, error = _second(activation, state.variance, "phi2", "E[phi^2]")
+    if activation.is_homogeneous:
+        return Dual(variance, _angles(activation, state.one_minus), error, error + 8 * EPS)
+    rows, columns = np.nonzero(np.triu(np.isfinite(variance[:, None] + variance), 1))
+    gap, doubt = np.zeros_like(state.one_minus), 0.0
+    if len(rows):
+        value, bound = _differences(activation, state, rows, columns, False)
+        gap[rows, columns] = gap[columns, rows] = value
+        one_minus = complements(variance, gap)
+        product = np.sqrt(variance[rows] * variance[columns])
+        largest = np.max(one_minus)
+        bound += 4 * EPS * gap[rows, columns]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            doubt = float(np.nanmax(bound / (product * largest)))
+    else:
+        one_minus = np.zeros_like(gap)
+    return Dual(variance, one_minus, error, doubt)
 
 
-def dual(activation: Activation, state: State, derivative: bool = False) -> Dual:
-    """The dual of `phi`, or of `phi'`, for signals that are Gaussian."""
-    name, written = ("dphi2", "E[phi'^2]") if derivative else ("phi2", "E[phi^2]")
-    distinct, which = np.unique(state.variance, return_inverse=True)
+def dual_of_slopes(activation: Activation, state: State) -> Slopes:
+    """The same of `phi'`, for the pairs whose tangents have a product at all."""
+    second, error = _second(activation, state.variance, "dphi2", "E[phi'^2]")
+    if activation.is_homogeneous:
+        return Slopes(_angles_of_slopes(activation, state.one_minus), error + 8 * EPS)
+    covariance = np.diag(second)
+    finite = np.isfinite(second[:, None] + second)
+    rows, columns = np.nonzero(np.triu(finite & (state.tangent != 0), 1))
+    if len(rows):
+        value, bound = _differences(activation, state, rows, columns, True)
+        mean = 0.5 * (second[rows] + second[columns])
+        covariance[rows, columns] = covariance[columns, rows] = mean - value
+        error = max(error, float(np.max(bound / mean)))
+    return Slopes(covariance, error)
+
+
+def _second(
+    activation: Activation, variance: Array, name: str, written: str
+) -> tuple[Array, float]:
+    """`E[phi^2]` of each signal, or `E[phi'^2]`, and the largest relative error."""
+    distinct, which = np.unique(variance, return_inverse=True)
     moment = second_moment(activation, distinct, name, derivatives=False)
     unknown = np.isinf(moment.error) & (moment.value != np.inf)
     if np.any(unknown):
         raise UnresolvedError(activation.why_not(float(distinct[np.argmax(unknown)]), written))
-    second = moment.value[which]
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = float(np.nanmax(np.where(second > 0, moment.error[which] / second, 0.0)))
-    gap = np.zeros_like(state.gap)
-    apart = np.triu(np.isfinite(second[:, None] + second), 1)
-    if not np.any(apart):
-        return Dual(second, gap, error)
-    rows, columns = np.nonzero(apart)
+        relative = np.where(moment.value > 0, moment.error / moment.value, 0.0)
+    return moment.value[which], float(np.nanmax(relative))
+
+
+def _differences(
+    activation: Activation, state: State, rows: Array, columns: Array, derivative: bool
+) -> tuple[Array, Array]:
+    """`E[(f(u_a) - f(u_b))^2] / 2` of pairs, and bounds of its error."""
+    distinct, which = np.unique(state.variance, return_inverse=True)
+    if distinct[0] == 0:
+        return _with_silent(activation, state, rows, columns, derivative)
     pairs = distinct[np.stack([which[rows], which[columns]])]
     g = state.one_minus[rows, columns]
-    if activation.is_homogeneous:
-        value, relative = _homogeneous(activation, pairs, g, derivative)
-    elif len(np.unique(pairs, axis=1)[0]) <= _MANY:
-        value, relative = _each(activation, pairs, g, derivative)
-    else:
-        value, relative = _hermite(activation, pairs, g, derivative)
-    gap[rows, columns] = gap[columns, rows] = value
-    return Dual(second, gap, max(error, relative))
+    few = len(np.unique(which[rows] * len(distinct) + which[columns])) <= _MANY
+    return (_each if few else many_differences)(activation, pairs, g, derivative)
 
 
-@remembered
-def _unit(activation: Activation, derivative: bool) -> Covariance:
-    return Covariance(activation, 1.0, derivative)
+def _with_silent(
+    activation: Activation, state: State, rows: Array, columns: Array, derivative: bool
+) -> tuple[Array, Array]:
+    """The same where signals are 0, which stay so if `phi(0) = 0`."""
+    heard = (state.variance[rows] > 0) & (state.variance[columns] > 0)
+    silent = second_moment(activation, np.zeros(1), derivatives=False).value[0]
+    if derivative or silent > 0:
+        raise UnresolvedError(
+            f"{activation.name}: a signal of variance 0 has no correlation with others; give "
+            "its dense layer a bias_var"
+        )
+    value, bound = np.zeros(len(rows)), np.zeros(len(rows))
+    ends = state.variance[np.stack([rows, columns])]
+    value[~heard] = 0.5 * np.sum(
+        second_moment(activation, ends[:, ~heard].ravel(), derivatives=False).value.reshape(2, -1),
+        axis=0,
+    )
+    if np.any(heard):
+        value[heard], bound[heard] = (_each if np.sum(heard) <= _MANY else many_differences)(
+            activation, ends[:, heard], state.one_minus[rows, columns][heard], derivative
+        )
+    return value, bound
 
 
-def _homogeneous(
-    activation: Activation, pairs: Array, g: Array, derivative: bool
-) -> tuple[Array, float]:
-    """`phi(a x) = a phi(x)`: one table of unit variance for all pairs."""
-    unit = _unit(activation, derivative)
-    d = unit.difference(g)
-    error = float(np.max(d.error / np.maximum(d.value, 1e-300), where=g > 0, initial=0.0))
-    if derivative:
-        return d.value, error
-    a, b = np.sqrt(pairs)
-    return 0.5 * unit.second_moment * (a - b) ** 2 + a * b * d.value, error
-
-
-def _each(activation: Activation, pairs: Array, g: Array, derivative: bool) -> tuple[Array, float]:
+def _each(activation: Activation, pairs: Array, g: Array, derivative: bool) -> tuple[Array, Array]:
     """Every pair of variances by itself, to the last digit."""
-    value, error = np.zeros_like(g), 0.0
+    value, error = np.zeros_like(g), np.zeros_like(g)
     distinct, which = np.unique(pairs, axis=1, return_inverse=True)
     for k, (first, second) in enumerate(distinct.T):
         here = which.ravel() == k
         q = (float(first), float(second)) if first != second else float(first)
-        if min(first, second) == 0:
-            raise UnresolvedError(
-                f"{activation.name}: a signal of variance 0 has no correlation with others; give "
-                "its dense layer a bias_var"
-            )
         d = Covariance(activation, q, derivative).difference(g[here])
-        value[here] = d.value
-        error = max(error, float(np.max(d.error / np.maximum(d.value, 1e-300), where=g[here] > 0,
-                                        initial=0.0)))  # fmt: skip
+        value[here], error[here] = d.value, d.error
     return value, error
 
 
-@remembered
-def _series(activation: Activation, octave: int, count: int) -> tuple[Array, float]:
-    """Chebyshev series in `log q` of the coefficients on `[2^octave, 2^(octave + 1)]`."""
-    q = np.exp2(octave + 0.5 + 0.5 * _POINTS)
-    found = [hermite_coefficients(activation, float(x), count) for x in q]
-    error = max(float(np.max(f.error) / np.sqrt(np.sum(f.coefficients**2))) for f in found)
-    return _TO_SERIES @ np.stack([f.coefficients for f in found]), error
+def _halves(activation: Activation) -> tuple[float, float]:
+    """`phi(x) = linear x + even |x|`."""
+    above, below = activation.sampled.values(np.array([1.0, -1.0]))
+    return 0.5 * float(above - below), 0.5 * float(above + below)
 
 
-def _hermite(
-    activation: Activation, pairs: Array, g: Array, derivative: bool
-) -> tuple[Array, float]:
-    """Many variances, each with its own coefficients; the derivative has `sqrt(k/q) a_k`."""
-    distinct, which = np.unique(pairs, return_inverse=True)
-    first, second = which.reshape(pairs.shape)
-    octaves = np.floor(np.log2(distinct)).astype(int)
-    k = np.arange(_COUNT)
-    a, doubt = np.empty((len(distinct), _COUNT)), 0.0
-    for octave in np.unique(octaves):
-        series, error = _series(activation, int(octave), _COUNT)
-        here = octaves == octave
-        powers = chebyshev.chebvander(2 * (np.log2(distinct[here]) - octave) - 1, _NODES - 1)
-        a[here], doubt = powers @ series, max(doubt, error)
-    if derivative:
-        a *= np.sqrt(k / distinct[:, None])
-    moment = second_moment(activation, distinct, "dphi2" if derivative else "phi2", False).value
-    left = np.maximum(moment - np.sum(a**2, axis=1), 0.0)  # of the series, at c = 1
-    value, bound = np.empty_like(g), np.empty_like(g)
-    for chunk in np.array_split(np.arange(len(g)), -(-len(g) // 4096)):
-        x, y, c = a[first[chunk]], a[second[chunk]], 1 - g[chunk]
-        faded = -np.expm1(k * np.log(np.abs(c))[:, None]) if np.all(c > 0) else 1 - c[:, None] ** k
-        value[chunk] = np.sum(0.5 * (x - y) ** 2 + x * y * faded, axis=1)
-        rest = np.sqrt(left[first[chunk]] * left[second[chunk]])
-        bound[chunk] = (1 - np.clip(c, 0.0, 1.0) ** _COUNT) * rest  # of terms that have not faded
-    return value, float(np.max((bound + doubt * value) / np.maximum(value, 1e-300)))
+def _angles(activation: Activation, one_minus: Array) -> Array:
+    r"""`1 - c` of `phi(u)`, from `E|u||v| = (2/pi) (sin(t) + (pi/2 - t) cos(t))`, `c = cos(t)`.
+
+    `1 - E|u||v| = (1 - c) - (2/pi) (sin(t) - t cos(t))` for `t <= pi/2`, and even in `c`.
+    """
+    linear, even = (part**2 for part in _halves(activation))
+    result = np.empty_like(one_minus)
+    for rows in row_blocks(len(one_minus)):
+        g = one_minus[rows]
+        folded = np.where(g > 1, 2 - g, g)
+        result[rows] = (linear * g + even * (folded - (2 / np.pi) * _segment(folded))) / (
+            linear + even
+        )
+    return result
+
+
+def _segment(g: Array) -> Array:
+    """`sin(t) - t cos(t)` with `1 - cos(t) = g`; its series where the difference loses digits."""
+    t = 2 * np.arcsin(np.sqrt(0.5 * g))
+    t2 = t * t
+    series = t * t2 / 3 * (1 - t2 / 10 * (1 - t2 / 28 * (1 - t2 / 54 * (1 - t2 / 88))))
+    return np.where(t < 0.2, series, np.sin(t) - t * (1 - g))
+
+
+def _angles_of_slopes(activation: Activation, one_minus: Array) -> Array:
+    """`E[phi' phi'] = linear^2 + even^2 E[sign(u) sign(v)]`, which is `1 - 2t / pi`."""
+    linear, even = (part**2 for part in _halves(activation))
+    result = np.empty_like(one_minus)
+    for rows in row_blocks(len(one_minus)):
+        t = 2 * np.arcsin(np.sqrt(0.5 * one_minus[rows]))
+        result[rows] = linear + even * (1 - (2 / np.pi) * t)
+    return result

@@ -192,4 +192,5 @@ def propagate(layer: Layer, q: ArrayLike = 1.0, correlation: ArrayLike | None = 
             )
         variance, gradient = variance[:, 0], gradient[:, 0]
         one_minus = None if one_minus is None else one_minus[:, 0, 1]
-    return Trace(layer, variance, one_minus, gradient, np.array([s.error for s in states]))
+    error = [s.error if one_minus is None else max(s.error, s.one_minus_error) for s in states]
+    return Trace(layer, variance, one_minus, gradient, np.array(error))

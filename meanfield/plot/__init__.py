@@ -10,6 +10,7 @@ from meanfield.plot.edges import edges_of_chaos
 from meanfield.plot.isometry import growth, isometry, slope_spread
 from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
+from meanfield.plot.schemes import schemes
 from meanfield.plot.spectrum import spectra, spectrum
 from meanfield.plot.style import CYCLE, style
 from meanfield.plot.trajectories import correlation_trajectory, variance_trajectory
@@ -26,6 +27,7 @@ __all__ = [
     "slope_spread",
     "spectra",
     "spectrum",
+    "schemes",
     "style",
     "trace",
     "variance_map",

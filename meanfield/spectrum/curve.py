@@ -24,7 +24,7 @@ _TINY = 1e-13  # an angle that is none
 _STRIDE = 0.3  # longest step of Newton's method in log u
 _CLOSE = 1e-10  # a step after which the next one is rounding
 _PANELS = 6
-_SKETCH = 33
+_SKETCH = np.sort(np.append(np.linspace(0, np.pi, 33), [1e-3, 8e-3, np.pi - 8e-3, np.pi - 1e-3]))
 _OUTWARDS = np.geomspace(1e-2, 600.0, 32)
 _RESOLVED = 1e-12
 _BISECTIONS = 10
@@ -90,7 +90,7 @@ def sketch(transform: Transform, low: float, high: float) -> Sketch:
         bottom = last(min(top, middle), -1)
     if high == np.inf:
         top = last(max(bottom, middle), 1)
-    log_r = bottom + (top - bottom) * np.cos(np.linspace(0, 0.5 * np.pi, _SKETCH)) ** 2
+    log_r = bottom + (top - bottom) * np.cos(0.5 * _SKETCH) ** 2
     theta = angles(transform, log_r)
     theta[0], theta[-1] = theta[0] * (high == np.inf), theta[-1] * (low == 0)
     log_u = log_r + 1j * theta

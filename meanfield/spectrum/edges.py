@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.precision import EPS
 from meanfield.spectrum.transform import Transform
 
 __all__ = ["circles"]
@@ -12,7 +13,7 @@ __all__ = ["circles"]
 Array = NDArray[np.float64]
 
 _SCAN = 129
-_DEEP = 34.0  # exp(-34): so near to the end of a gap, relatively, that it is the end
+_DEEP = 32.0  # exp(-32): so near to the end of a gap, relatively, that it is the end
 _FAR = 200.0
 _ON_AXIS = 1e-6  # Im F is 0 or a multiple of pi, and known to rounding
 _ZOOMS = 3
@@ -45,14 +46,17 @@ def _free(transform: Transform, low: float, high: float) -> list[tuple[float, fl
     def radius(t: Array) -> Array:
         """From `low` to `high` as `t` runs over all numbers, with all digits near both."""
         if high == np.inf:
-            return low + low * np.exp(t)
-        near = np.exp(-np.abs(t))
-        part = (high - low) * near / (1 + near)
-        return np.where(t < 0, low + part, high - part)
+            r = low + low * np.exp(t)
+        else:
+            near = np.exp(-np.abs(t))
+            part = (high - low) * near / (1 + near)
+            r = np.where(t < 0, low + part, high - part)
+        return np.clip(r, low * (1 + 4 * EPS), high * (1 - 4 * EPS))
 
     def margin(t: Array) -> Array:
         point = transform.at(np.log(radius(t)) + 0j)
-        return np.where(np.abs(point.F.imag) < _ON_AXIS, point.D.real, -1.0)
+        free = np.isfinite(point.D.real) & (np.abs(point.F.imag) < _ON_AXIS)
+        return np.where(free, point.D.real, -1.0)
 
     t = np.linspace(-_DEEP if low else -_FAR, _DEEP if high < np.inf else _FAR, _SCAN)
     g = margin(t)
@@ -79,5 +83,9 @@ def _free(transform: Transform, low: float, high: float) -> list[tuple[float, fl
 def _edge(radius: Any, margin: Any, before: float, after: float) -> float:
     from scipy.optimize import brentq
 
-    root: Any = brentq(lambda t: margin(np.array([t]))[0], before, after, xtol=1e-14)
+    ends = {t: float(margin(np.array([t]))[0]) for t in (before, after)}
+    if ends[before] * ends[after] < 0:
+        root: Any = brentq(lambda t: margin(np.array([t]))[0], before, after, xtol=1e-14)
+    else:  # it is zero but for rounding at one of them
+        root = min(ends, key=lambda t: abs(ends[t]))
     return float(radius(np.array([root]))[0])

@@ -18,23 +18,22 @@ from numpy.typing import NDArray
 
 from meanfield.activation import LEAST_REACH, Activation
 from meanfield.errors import UnresolvedError
-from meanfield.legendre import TO_COEFFICIENTS, WEIGHTS, nodes
+from meanfield.legendre import TO_COEFFICIENTS, WEIGHTS
+from meanfield.spectrum.bands import beyond, union
+from meanfield.spectrum.path import SIGMAS, on_panels, panels
 from meanfield.spectrum.slope import SlopePieces, slope_pieces
 
 __all__ = ["SlopeLaw", "slope_law"]
 
 Array = NDArray[np.float64]
 
-SIGMAS = 12.0  # beyond: a probability of 1e-33
-_FARTHEST = 2.0**10
 _RESOLVED = 1e-14
 _NEGLIGIBLE = 1e-22
 _ROUNDING = 1e-12
-_ON_AXIS = 1e-13
-_ZERO = 1e-20
-_GRADING = 4.0 ** -np.arange(22, -1, -1.0)  # distances of panels from a zero of phi'
 _NARROWEST = 1e-14  # standard deviations: less is rounding
-_AT_ONCE = 1 << 19  # numbers in a table of points and nodes
+_LEAST_SEEN = 8.5  # standard deviations that an activation must go on for
+_AT_ONCE = 1 << 17  # numbers in a table of points and nodes
+_HALVINGS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +97,7 @@ class SlopeLaw:
     def refined(self, u: Array) -> "SlopeLaw":
         """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
         law = self
-        for _ in range(60):
+        for _ in range(_HALVINGS):
             width = np.abs(law.right - law.left)
             bad = (law._misses(u) > _RESOLVED) & (width > _NARROWEST)
             if not np.any(bad):
@@ -131,7 +130,7 @@ class SlopeLaw:
         )
         middle = (1 - share) * left + share * right
         new = np.concatenate([left, middle]), np.concatenate([middle, right])
-        added = *new, *_on_panels(self.pieces, self.sigma, *new)
+        added = *new, *on_panels(self.pieces, self.sigma, *new)
         names = "left", "right", "value", "density"
         return replace(
             self,
@@ -142,42 +141,6 @@ class SlopeLaw:
         )
 
 
-def _on_panels(pieces: SlopePieces, sigma: float, left: Array, right: Array) -> tuple[Array, Array]:
-    """`X` and the density of `z` at the nodes of panels, which may be complex."""
-    z = nodes(left, right)
-    value = pieces.squared(sigma * z.ravel()).reshape(z.shape)
-    if np.iscomplexobj(value):  # next to a turning point, by rounding
-        value.imag[np.abs(value.imag) <= _ON_AXIS * np.abs(value)] = -0.0
-    return value, np.exp(-0.5 * z * z) / sqrt(2 * np.pi)
-
-
-def _lowered_edges(pieces: SlopePieces, sigma: float, edges: Array, cuts: Array) -> Array:
-    """Edges of panels moved to where `X` is in the lower half plane; not those that are cuts."""
-    distance = np.min(np.abs(edges[:, None] - np.append(cuts, np.inf)), axis=1)
-    step = 1e-3 * np.where(distance > 0, distance, 1.0)
-    before, value, after = (pieces.squared(sigma * (edges + k * step)) for k in (-1, 0, 1))
-    slope = (after - before) / (2 * step)
-    panel = pieces.panel(sigma * edges)
-    wide = (pieces.right - pieces.left)[panel] / sigma
-    with np.errstate(divide="ignore", invalid="ignore"):
-        depth = np.minimum.reduce(
-            [0.5 * distance, 0.5 * value / np.abs(slope), 0.25 * wide, np.full(len(edges), 0.5)]
-        )
-    depth = np.where(np.isfinite(depth) & (distance > 0), depth, 0.0)
-    return edges - 1j * np.sign(slope) * depth
-
-
-def _lowered(pieces: SlopePieces, sigma: float, left: Array, right: Array, cuts: Array):
-    """Panels, those between two cuts in halves, on the path that avoids the poles."""
-    both = np.isin(left, cuts) & np.isin(right, cuts)
-    middle = 0.5 * (left[both] + right[both])
-    left, right = (
-        np.sort(np.concatenate([left, middle])),
-        np.sort(np.concatenate([right, middle])),
-    )
-    return (_lowered_edges(pieces, sigma, edges, cuts) for edges in (left, right))
-
-
 def slope_law(activation: Activation, q: float) -> SlopeLaw:
     """The law of `phi'(z)^2`, `z ~ N(0, q)`.
 
@@ -185,103 +148,39 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
         MeanFieldError: `phi` jumps.
         UnresolvedError: the activation ends, or its slope overflows, where the Gaussian has weight.
     """
-    from scipy.special import ndtr
-
     sigma = sqrt(q)
     reach = max(LEAST_REACH, 2.0 ** ceil(log2((SIGMAS + 1) * sigma)))
     pieces = slope_pieces(activation, reach)
-    low, high = max(-SIGMAS, pieces.left[0] / sigma), min(SIGMAS, pieces.right[-1] / sigma)
-    if min(-low, high) < 8.5:
+    if min(-pieces.left[0], pieces.right[-1]) < _LEAST_SEEN * sigma:
         raise UnresolvedError(activation.why_not(q, "the law of phi'^2"))
-    turns = pieces.cuts / sigma
-    zeros = turns[
-        pieces.squared(pieces.cuts) <= _ZERO * np.max(pieces.squared(pieces.cuts), initial=0.0)
+    zero, atoms = _atoms(pieces, sigma)
+    left, right = panels(pieces, sigma)
+    value, density = on_panels(pieces, sigma, left, right)
+    ends = pieces.squared(sigma * left.real), pieces.squared(sigma * right.real, -1)
+    intervals = [
+        np.sort(np.column_stack(ends), axis=1),
+        np.repeat(atoms[:, :1], 2, axis=1),
+        *(beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)),
     ]
-    graded = np.add.outer(zeros, np.concatenate([-_GRADING, _GRADING])).ravel()
-    graded = graded[
-        np.min(np.abs(graded[:, None] - np.append(turns, np.inf)), axis=1) >= 0.9 * _GRADING[0]
-    ]
-    cuts = np.concatenate([[low, high], turns, graded, np.arange(-SIGMAS, SIGMAS + 1)])
-    cuts = np.unique(cuts[(cuts >= low) & (cuts <= high)])
-    left, right = cuts[:-1], cuts[1:]
-    centre = sigma * 0.5 * (left + right)
-    flat = np.zeros(len(left), bool)
-    zero, atoms = 0.0, []
-    for a, b in pieces.flat:
-        flat |= (centre > a) & (centre < b)
+    bands = union(np.concatenate(intervals))
+    return SlopeLaw(pieces, sigma, zero, atoms, left, right, value, density, bands)
+
+
+def _atoms(pieces: SlopePieces, sigma: float) -> tuple[float, Array]:
+    """The probability of 0, and the other atoms."""
+    from scipy.special import ndtr
+
+    zero, found = 0.0, {}
+    for a, b in pieces.flat.tolist():
         middle = 0.5 * (max(a, pieces.left[0]) + min(b, pieces.right[-1]))
         level = float(pieces.squared(np.array([middle]))[0])
         # by the tail in which nothing cancels
-        mass = float(
-            ndtr(b / sigma) - ndtr(a / sigma) if a < 0 else ndtr(-a / sigma) - ndtr(-b / sigma)
-        )
+        a, b = (a, b) if a < 0 else (-b, -a)
+        mass = float(ndtr(b / sigma) - ndtr(a / sigma))
         if level == 0:
             zero += mass
         else:
-            atoms.append((level, mass))
-    left, right = left[~flat], right[~flat]
-    atoms = _merged(np.array(atoms).reshape(-1, 2))
-    ends = np.column_stack([pieces.squared(sigma * left), pieces.squared(sigma * right, -1)])
-    intervals = [np.sort(ends, axis=1), np.repeat(atoms[:, :1], 2, axis=1)]
-    intervals.extend(_beyond(activation, pieces, sigma, side) for side in (-1, 1))
-    left, right = _lowered(pieces, sigma, left, right, pieces.cuts / sigma)
-    value, density = _on_panels(pieces, sigma, left, right)
-    return SlopeLaw(
-        pieces, sigma, zero, atoms, left, right, value, density, _union(np.concatenate(intervals))
-    )
-
-
-def _merged(atoms: Array) -> Array:
-    """Atoms of one value as one."""
-    if not len(atoms):
-        return atoms
-    atoms = atoms[np.argsort(atoms[:, 0])]
-    first = np.append(True, np.diff(atoms[:, 0]) > 1e-12 * atoms[1:, 0])
-    start = np.flatnonzero(first)
-    return np.column_stack([atoms[start, 0], np.add.reduceat(atoms[:, 1], start)])
-
-
-def _union(intervals: Array) -> Array:
-    """Intervals that do not touch."""
-    intervals = intervals[np.argsort(intervals[:, 0])]
-    bands: list[list[float]] = []
-    for low, high in intervals.tolist():
-        if bands and low <= bands[-1][1] * (1 + 1e-10):
-            bands[-1][1] = max(bands[-1][1], high)
-        else:
-            bands.append([low, high])
-    return np.array([band for band in bands if band[1] > 0]).reshape(-1, 2)
-
-
-def _beyond(activation: Activation, pieces: SlopePieces, sigma: float, side: int) -> Array:
-    """The interval in which `X` goes on beyond the panels, up to its limit."""
-    end = side * SIGMAS * sigma
-    x = np.array([end])
-    if np.any((pieces.flat[:, 0] < end) & (end < pieces.flat[:, 1])):
-        return np.zeros((0, 2))
-    reached = float(pieces.squared(x)[0])
-    far, before, limit = 2 * abs(end), reached, reached
-    seen = [reached]
-    for _ in range(12):
-        reach = max(LEAST_REACH, 2.0 ** ceil(log2(far)))
-        if reach > _FARTHEST:
-            break
-        try:
-            wide = slope_pieces(activation, reach)
-        except UnresolvedError:
-            limit = np.inf
-            break
-        outer = wide.cuts[side * wide.cuts > abs(end)]
-        if len(outer):  # it turns: what it reaches there it reaches nearer, or hardly ever
-            break
-        limit = float(wide.squared(np.array([side * far * (1 - 1e-9)]))[0])
-        seen.append(limit)
-        if abs(limit - before) <= 1e-12 * before:
-            break
-        before, far = limit, 2 * far
-    if len(seen) > 2 and np.isfinite(limit):
-        if seen[-1] < 0.9 * seen[-2]:
-            limit = 0.0
-        elif seen[-1] > 1.1 * seen[-2]:
-            limit = np.inf
-    return np.array([sorted([reached, limit])])
+            near = [x for x in found if abs(x - level) <= _ROUNDING * x]
+            level = near[0] if near else level
+            found[level] = found.get(level, 0.0) + mass
+    return zero, np.array(sorted(found.items())).reshape(-1, 2)

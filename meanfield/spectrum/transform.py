@@ -87,7 +87,9 @@ class Transform:
         slope = v * (v * t[:, 0] - 2 * t[:, 1]) + t[:, 2]
         return m, n, -u * slope
 
+    @np.errstate(all="ignore")  # at an atom of X nothing is finite
     def at(self, log_u: Complex) -> Point:
+        """What is known at points `u`."""
         m, n, um = self._sums(np.exp(log_u))
         L = self.depth
         # Im n = Im m, so that the angle of m / n has no cancellation; the smaller knows it better
