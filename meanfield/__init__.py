@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from meanfield.dynamical_isometry.isometry import Isometry, isometry
     from meanfield.dynamical_isometry.mirrored import mirrored, mirrored_weights
+    from meanfield.dynamical_isometry.residual import ResidualSpectrum, residual_spectrum
     from meanfield.dynamical_isometry.universal import UniversalSpectrum, universal_spectrum
     from meanfield.dynamical_isometry.verdict import IsometryVerdict
     from meanfield.errors import (
@@ -77,6 +78,7 @@ _MODULE_OF = {
     "NotElementwiseError": "errors",
     "Phase": "network",
     "PhaseDiagram": "phase",
+    "ResidualSpectrum": "dynamical_isometry.residual",
     "Spectrum": "spectrum",
     "UniversalSpectrum": "dynamical_isometry.universal",
     "Universality": "dynamical_isometry.classes",
@@ -100,6 +102,7 @@ _MODULE_OF = {
     "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
     "q_for_depth": "dynamical_isometry.classes",
+    "residual_spectrum": "dynamical_isometry.residual",
     "universal_spectrum": "dynamical_isometry.universal",
     "universality": "dynamical_isometry.classes",
     "variance_map": "maps.variance",
@@ -122,6 +125,7 @@ __all__ = [
     "NotElementwiseError",
     "Phase",
     "PhaseDiagram",
+    "ResidualSpectrum",
     "Spectrum",
     "UniversalSpectrum",
     "Universality",
@@ -145,6 +149,7 @@ __all__ = [
     "mirrored_weights",
     "phase_diagram",
     "q_for_depth",
+    "residual_spectrum",
     "universal_spectrum",
     "universality",
     "variance_map",

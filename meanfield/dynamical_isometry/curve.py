@@ -1,12 +1,7 @@
-r"""A law of singular values given by a curve: density, distribution function and quantiles.
-
-Along a curve in the plane of some variable `w` all of `log x` (with `x = s^2`), the transform
-`m = E[x / (z - x)]` and `P(x' > x)` are explicit; the density of `log x` is `-Im m / pi`. A table
-of the curve, from the top edge of the support to the bottom, is where Newton's method starts from
-to find the `w` of any `x`.
-"""
+"""A law of singular values on one interval: density, distribution function and quantiles."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -16,19 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.criticality import checked_numbers
 from meanfield.precision import EPS
 
-__all__ = ["Curve", "CurveLaw"]
+__all__ = ["Curve", "CurveLaw", "solved"]
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 _HALVINGS = 100
+_STEPS = 60
 _LEAST = -1e17  # log x below which no probability is left
 
 
 class Curve(NamedTuple):
-    """Points of the curve, from the top edge to the bottom; arrays of shape (n,)."""
+    """What is known at some `x = s^2`, from the top edge to the bottom; arrays of shape (n,)."""
 
-    w: Complex
     log_x: Array
     density: Array  # of log x
     above: Array  # P(x' > x)
@@ -38,7 +33,7 @@ class Curve(NamedTuple):
 class CurveLaw:
     """What laws on one interval of `s`, with perhaps atoms beside it, have in common.
 
-    A subclass says where its edges, atoms and curve are, and what holds at a point.
+    A subclass says where its edges and atoms are, gives a table, and what holds at a point.
     """
 
     @property
@@ -57,8 +52,8 @@ class CurveLaw:
         """The table."""
 
     @abstractmethod
-    def at(self, log_x: Array, start: Complex) -> tuple[Array, Array]:
-        """Density of `log x`, and `P(x' > x)`, in the interval, from a `w` near by; all (n,)."""
+    def at(self, log_x: Array) -> tuple[Array, Array]:
+        """Density of `log x`, and `P(x' > x)`, inside the interval; all of shape (n,)."""
 
     @property
     def support(self) -> Array:
@@ -156,24 +151,24 @@ class CurveLaw:
         density = np.zeros(len(log_x))
         inside = (log_x > low) & (log_x < high)
         if np.any(inside):
-            some = log_x[inside]
-            density[inside], above[inside] = self.at(some, self._start(some))
+            density[inside], above[inside] = self.at(log_x[inside])
         return density, above
 
-    def _start(self, log_x: Array) -> Complex:
-        """`w` from the table: towards an edge it goes like the root of the distance in `log x`."""
-        points, (low, high) = self.curve, self.log_edges
-        middle = len(points.log_x) // 2
 
-        def near(edge: float) -> Complex:
-            distance = np.sqrt(np.abs(points.log_x - edge))
-            order = np.argsort(distance)
-            return np.interp(np.sqrt(np.abs(log_x - edge)), distance[order], points.w[order])
-
-        from_top = near(high)
-        if np.isinf(low):
-            return from_top
-        return np.where(log_x < points.log_x[middle], near(low), from_top)
+def solved(
+    both: Callable[[Complex], tuple[Complex, Complex]], log_x: Array, start: Complex
+) -> Complex:
+    """The `w` above the axis with `F(w) = log x`, by Newton's method; `both` gives `F` and `F'`."""
+    w = start
+    for _ in range(_STEPS):
+        F, slope = both(w)
+        step = (F - log_x) / slope
+        # on the axis, or below it, it would stay
+        new = w - step
+        w = np.where(new.imag > 0, new, new.real + 0.5j * w.imag)
+        if np.all(np.abs(step) <= 4 * EPS * np.maximum(np.abs(w), 1.0)):
+            break
+    return w
 
 
 def _like(shape: Array, values: Array) -> Any:
