@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from meanfield import plot as plot
     from meanfield import schemes as schemes
     from meanfield.activation import Activation
+    from meanfield.clip import (
+        ClipChoice,
+        ClipDiagram,
+        ClipRegion,
+        ClipVerdict,
+        clip_diagram,
+        clip_threshold,
+    )
     from meanfield.criticality import critical, critical_line
     from meanfield.dynamical_isometry.classes import (
         Universality,
@@ -57,15 +65,32 @@ if TYPE_CHECKING:
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
+    from meanfield.simulation.compare import Comparison
+    from meanfield.simulation.result import Simulation
+    from meanfield.simulation.run import simulate
     from meanfield.spectrum import Spectrum, jacobian_spectrum
+    from meanfield.width import (
+        FiniteWidth,
+        FiniteWidthPair,
+        finite_width,
+        finite_width_pair,
+        tangent_kernel,
+    )
 
 __version__ = "0.1.0"
 
 _MODULE_OF = {
     "Activation": "activation",
+    "ClipChoice": "clip",
+    "ClipDiagram": "clip",
+    "ClipRegion": "clip",
+    "ClipVerdict": "clip",
+    "Comparison": "simulation.compare",
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.correlation_trajectory",
+    "FiniteWidth": "width",
+    "FiniteWidthPair": "width",
     "FixedPoint": "network",
     "FixedPoints": "fixedpoints",
     "GuessingBias": "guessing",
@@ -79,6 +104,7 @@ _MODULE_OF = {
     "Phase": "network",
     "PhaseDiagram": "phase",
     "ResidualSpectrum": "dynamical_isometry.residual",
+    "Simulation": "simulation.result",
     "Spectrum": "spectrum",
     "UniversalSpectrum": "dynamical_isometry.universal",
     "Universality": "dynamical_isometry.classes",
@@ -87,11 +113,15 @@ _MODULE_OF = {
     "VarianceTrajectory": "maps.variance_trajectory",
     "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
+    "clip_diagram": "clip",
+    "clip_threshold": "clip",
     "correlation_map": "maps.correlation",
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
     "depth_of_limit": "dynamical_isometry.classes",
+    "finite_width": "width",
+    "finite_width_pair": "width",
     "fixed_points": "fixedpoints",
     "guessing_bias": "guessing",
     "hermite_coefficients": "hermite",
@@ -103,6 +133,8 @@ _MODULE_OF = {
     "phase_diagram": "phase",
     "q_for_depth": "dynamical_isometry.classes",
     "residual_spectrum": "dynamical_isometry.residual",
+    "simulate": "simulation.run",
+    "tangent_kernel": "width",
     "universal_spectrum": "dynamical_isometry.universal",
     "universality": "dynamical_isometry.classes",
     "variance_map": "maps.variance",
@@ -110,9 +142,16 @@ _MODULE_OF = {
 
 __all__ = [
     "Activation",
+    "ClipChoice",
+    "ClipDiagram",
+    "ClipRegion",
+    "ClipVerdict",
+    "Comparison",
     "CorrelationFixedPoint",
     "CorrelationMap",
     "CorrelationTrajectory",
+    "FiniteWidth",
+    "FiniteWidthPair",
     "FixedPoint",
     "FixedPoints",
     "GuessingBias",
@@ -126,6 +165,7 @@ __all__ = [
     "Phase",
     "PhaseDiagram",
     "ResidualSpectrum",
+    "Simulation",
     "Spectrum",
     "UniversalSpectrum",
     "Universality",
@@ -134,11 +174,15 @@ __all__ = [
     "VarianceTrajectory",
     "Verdict",
     "bias_initializer",
+    "clip_diagram",
+    "clip_threshold",
     "correlation_map",
     "critical",
     "critical_line",
     "critical_points",
     "depth_of_limit",
+    "finite_width",
+    "finite_width_pair",
     "fixed_points",
     "guessing_bias",
     "hermite_coefficients",
@@ -150,6 +194,8 @@ __all__ = [
     "phase_diagram",
     "q_for_depth",
     "residual_spectrum",
+    "simulate",
+    "tangent_kernel",
     "universal_spectrum",
     "universality",
     "variance_map",
