@@ -26,8 +26,7 @@ _TILT = 0.5  # tangent of the angle at which the path leaves a turning point
 _TURN = 0.5  # of X in the complex plane, to first order
 _SHARE = 0.25  # of the panel on which phi' is a polynomial
 _DEEPEST = 0.5  # the Gaussian grows by exp(1/8)
-_ON_AXIS = 1e-13  # an angle by rounding
-_STEP = 1e-3
+_STEP = 1e-2
 
 
 def panels(pieces: SlopePieces, sigma: float) -> tuple[Complex, Complex]:
@@ -54,8 +53,7 @@ def on_panels(
     """`X` and the density of `z` at the nodes of panels."""
     z = nodes(left, right)
     value = pieces.squared(sigma * z.ravel()).reshape(z.shape)
-    # next to a turning point
-    value.imag[np.abs(value.imag) <= _ON_AXIS * np.abs(value)] = -0.0
+    value.imag = np.minimum(value.imag, -0.0)  # above the axis by rounding alone
     return value, np.exp(-0.5 * z * z) / sqrt(2 * np.pi)
 
 
@@ -63,15 +61,17 @@ def _distance(x: Array, turns: Array) -> Array:
     return np.min(np.abs(x[:, None] - np.append(turns, np.inf)), axis=1)
 
 
-def _lowered(pieces: SlopePieces, sigma: float, edges: Array, turns: Array) -> Complex:
+def _lowered(pieces: SlopePieces, sigma: float, edges: Array, cuts: Array) -> Complex:
     """Edges of panels moved to where `X` is in the lower half plane, those that are turns not."""
-    distance = np.minimum(_distance(edges, turns), 1.0)
+    distance = np.minimum(_distance(edges, cuts), 1.0)
     step = _STEP * distance
     before, value, after = (pieces.squared(sigma * (edges + k * step)) for k in (-1, 0, 1))
     panel = pieces.panel(sigma * edges)
     wide = (pieces.right - pieces.left)[panel] / sigma
     with np.errstate(divide="ignore", invalid="ignore"):
-        slope = (after - before) / (2 * step)
-        limits = _TILT * distance, _TURN * value / np.abs(slope), _SHARE * wide
-        depth = np.minimum(_DEEPEST, np.minimum.reduce(limits))
+        slope, bend = (after - before) / (2 * step), (after - 2 * value + before) / step**2
+        # neither X nor its slope, which tells on which side of the axis it is, may turn far
+        turns = value / np.abs(slope), np.abs(slope / bend)
+        limits = _TILT * distance, _TURN * turns[0], _TURN * turns[1], _SHARE * wide
+        depth = np.fmin(_DEEPEST, np.fmin.reduce(limits))
     return edges - 1j * np.sign(after - before) * np.where(distance > 0, depth, 0.0)

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 
 _NOISY = 8 * EPS  # what changes less on a panel, beside its size, is constant
 _FAINT = 1e-9  # beside the largest slope: the square is rounding
+_FLAT = 1e-12
 _SAME = 1e-5  # turning points nearer to one another, relatively, are one
 _ENDS = 1e-9  # turning points so little outside their panel are at its end
 
@@ -84,7 +85,8 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     c = coefficients(np.where(np.isfinite(slope), slope, 0.0))
     c[np.abs(c) <= np.maximum(noise, EPS * size)[:, None]] = 0.0
     kinks = samples.kinks
-    told = size > _FAINT * np.max(size)  # elsewhere it turns by rounding
+    # elsewhere it turns by rounding
+    told = (size > _FAINT * np.max(size)) & (np.ptp(slope, axis=1) > _FLAT * size)
     turns = [
         middle[k] + half[k] * _roots(inside)
         for k in np.flatnonzero(~constant & told)
