@@ -2,8 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.criticality import checked_numbers
 from meanfield.precision import EPS
 
-__all__ = ["Curve", "CurveLaw", "solved"]
+__all__ = ["CurveLaw", "solved"]
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -19,15 +18,6 @@ Complex = NDArray[np.complex128]
 _HALVINGS = 100
 _STEPS = 60
 _LEAST = -1e17  # log x below which no probability is left
-
-
-class Curve(NamedTuple):
-    """What is known at some `x = s^2`, from the top edge to the bottom; arrays of shape (n,)."""
-
-    log_x: Array
-    density: Array  # of log x
-    above: Array  # P(x' > x)
-    weight: Array  # sums over these weights are integrals over log x
 
 
 class CurveLaw:
@@ -48,8 +38,8 @@ class CurveLaw:
 
     @property
     @abstractmethod
-    def curve(self) -> Curve:
-        """The table."""
+    def table(self) -> tuple[Array, Array]:
+        """Values of `log x` inside, from the top down, and `P(x' > x)` there; shape (n,)."""
 
     @abstractmethod
     def at(self, log_x: Array) -> tuple[Array, Array]:
@@ -70,15 +60,6 @@ class CurveLaw:
         """The largest singular value over the smallest; inf where they go down to 0."""
         low = float(min([self.support[0, 0], *self.atoms[:, 0]]))
         return self.s_max / low if low else np.inf
-
-    @cached_property
-    def log_variance(self) -> float:
-        """Variance of `log s`, of what is not at 0."""
-        points, (s, mass) = self.curve, self.atoms[self.atoms[:, 0] > 0].T
-        log = np.concatenate([0.5 * points.log_x, np.log(s)])
-        weight = np.concatenate([points.density * points.weight, mass])
-        mean = np.sum(weight * log) / np.sum(weight)
-        return float(np.sum(weight * (log - mean) ** 2) / np.sum(weight))
 
     def log_density(self, log_s: ArrayLike) -> Any:
         """Density of `log s`, the atoms apart; a number or an array like `log_s`."""
@@ -124,10 +105,10 @@ class CurveLaw:
 
     def _inverse(self, above: Array) -> Array:
         """The `s` in the interval with `P(s' > s)` as given: Newton's method in a bracket."""
-        points, edges = self.curve, self.log_edges
-        table = np.concatenate([[edges[1]], points.log_x, [max(edges[0], _LEAST)]])
-        cell = np.searchsorted(points.above, above)
-        high, low = table[cell], table[cell + 1]
+        (known, reached), edges = self.table, self.log_edges
+        ends = np.concatenate([[edges[1]], known, [max(edges[0], _LEAST)]])
+        cell = np.searchsorted(reached, above)
+        high, low = ends[cell], ends[cell + 1]
         log_x = 0.5 * (low + high)
         for _ in range(_HALVINGS):
             density, reached = self._anywhere(log_x)

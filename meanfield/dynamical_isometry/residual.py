@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from meanfield.activation import Activation
 from meanfield.criticality import checked_numbers, checked_variances
 from meanfield.dynamical_isometry.classes import checked_depth
-from meanfield.dynamical_isometry.curve import Curve, CurveLaw
+from meanfield.dynamical_isometry.curve import CurveLaw
 from meanfield.dynamical_isometry.residual_curve import ResidualTransform, Slopes, Table, slopes
 from meanfield.dynamical_isometry.universal import UniversalSpectrum
 from meanfield.ensembles import Ensemble, ensemble_of
@@ -106,12 +106,18 @@ class ResidualSpectrum(CurveLaw):
         return -np.inf if self._resolved.table.reaches_zero else low, high
 
     @cached_property
-    def curve(self) -> Curve:
-        """From the largest singular value to the smallest."""
+    def log_variance(self) -> float:
+        """Variance of `log s`."""
         table = self._resolved.table
-        with np.errstate(divide="ignore", invalid="ignore"):
-            weight = _masses(table) / table.density
-        return Curve(table.log_x, table.density, self.at(table.log_x)[1], weight)
+        mass = _masses(table)
+        centred = table.log_x - np.sum(mass * table.log_x) / np.sum(mass)
+        return float(0.25 * np.sum(mass * centred**2) / np.sum(mass))
+
+    @cached_property
+    def table(self) -> tuple[Array, Array]:
+        """`log x` and `P(x' > x)`."""
+        log_x = self._resolved.table.log_x
+        return log_x, self.at(log_x)[1]
 
     @property
     def error(self) -> float:

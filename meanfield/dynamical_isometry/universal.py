@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.criticality import checked_variances
-from meanfield.dynamical_isometry.curve import Curve, CurveLaw, solved
+from meanfield.dynamical_isometry.curve import CurveLaw, solved
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +41,7 @@ Complex = NDArray[np.complex128]
 CLASSES = {"bernoulli": 0.0, "smooth": 1.0}
 
 _NODES = 1024  # of the table
+_LOGISTIC = np.linspace(-45.0, 45.0, 901)  # the trapezoidal rule errs by exp(-2 pi^2 / 0.1)
 _HALVINGS = 60
 _POWERS = np.arange(2, 20)  # 0.1^18 is nothing
 
@@ -82,34 +83,41 @@ class UniversalSpectrum(CurveLaw):
 
     @cached_property
     def log_variance(self) -> float:
-        """Variance of `log s`."""
-        return np.inf if self.jump == 0 else super().log_variance
+        """Variance of `log s`.
 
-    @property
-    def curve(self) -> Curve:
-        """From the top edge to the bottom."""
-        w, weight = self._path
-        return Curve(self._log_x(w).real, *self._known(w), weight)
+        `E[log(x)^2] = int log(-z(m))^2 dm - pi^2/3` over `m` from -1 to 0, and the same without
+        squares and `pi^2/3` (expand the integrals over `x` of `x / (z - x)` and exchange them).
+        With `m = -1/(1 + e^-t)`, `log(-z) = f(m) - t`, and the variance of `t` is `pi^2/3`.
+        """
+        v, y = self.variance, self.jump
+        if y == 0:
+            return np.inf
+        m = -1 / (1 + np.exp(-_LOGISTIC))
+        f = v * m / (1 + (1 - y) * m)
+        weight = -m * (1 + m) * (_LOGISTIC[1] - _LOGISTIC[0])
+        f -= weight @ f
+        return float(0.25 * weight @ (f * (f - 2 * _LOGISTIC)))
 
     @cached_property
-    def _path(self) -> tuple[Complex, Array]:
-        """`w = log u` along the curve, at `log r = log y + rho cos(alpha)`, and weights."""
+    def table(self) -> tuple[Array, Array]:
+        """`log x` and `P(x' > x)` along the curve."""
+        return self._log_x(self._path).real, self._known(self._path)[1]
+
+    @cached_property
+    def _path(self) -> Complex:
+        """`w = log u` along the curve from edge to edge, at `log r = log y + rho cos(alpha)`."""
         v, y = self.variance, self.jump
         alpha = (np.arange(_NODES) + 0.5) * (np.pi / _NODES)
         if y == 0:
             # r = 2T; far out, where log x goes like 1 / (theta - pi), the steps are even in log
             far = np.pi - np.geomspace(1e-15, np.pi - alpha[-1], 256, endpoint=False)
             theta = np.concatenate([alpha, far[::-1]])
-            return np.log(v * np.sin(theta) / theta) + 1j * theta, np.nan * theta
+            return np.log(v * np.sin(theta) / theta) + 1j * theta
         half = np.arcsinh(np.sqrt(0.25 * v / y))  # r = y exp(+-2 half) at the edges
         rho = 2 * half * np.cos(alpha)
         # T = y cosh(rho), with cosh(2 half) - cosh(rho) as a product
         gap = 2 * np.sinh(half + 0.5 * rho) * np.sinh(2 * half * np.sin(0.5 * alpha) ** 2)
-        theta = _angle(gap, 0.5 * v / y)
-        w = np.log(y) + rho + 1j * theta
-        D = self._slope(w)
-        fall = D.real + D.imag**2 / D.real  # d log x / d log r
-        return w, fall * 2 * half * np.sin(alpha) * (np.pi / _NODES)
+        return np.log(y) + rho + 1j * _angle(gap, 0.5 * v / y)
 
     def at(self, log_x: Array) -> tuple[Array, Array]:
         """By Newton's method for `F(u) = log x`."""
@@ -118,7 +126,7 @@ class UniversalSpectrum(CurveLaw):
 
     def _near(self, log_x: Array) -> Complex:
         """`w` from the table: towards an edge it goes like the root of the distance in `log x`."""
-        w, (low, high) = self._path[0], self.log_edges
+        w, (low, high) = self._path, self.log_edges
         known = self._log_x(w).real
 
         def by(edge: float) -> Complex:
