@@ -1,0 +1,68 @@
+"""Architectures made of layers, each a map of the same mean-field state.
+
+    import meanfield.layers as ml
+
+    block = ml.residual(ml.serial(ml.dense(2.0), ml.activation("gelu"), ml.dense(1.0)), scale=0.1)
+    trace = ml.propagate(ml.repeat(block, 100), q=1.0, correlation=0.3)
+
+A new layer is one class, with the map of the `State` and the same with finite width. Inverted
+dropout, which draws a mask for each input:
+
+    >>> import numpy as np, meanfield.layers as ml
+    >>> from dataclasses import dataclass, replace
+    >>> @dataclass(frozen=True)
+    ... class Dropout(ml.Layer):
+    ...     keep: float
+    ...     def __call__(self, state):
+    ...         drawn_apart = (1 - self.keep) * (1 - np.eye(len(state.variance)))
+    ...         return replace(state, variance=state.variance / self.keep, gaussian=False,
+    ...                        one_minus=self.keep * state.one_minus + drawn_apart)
+    ...     def sample(self, x, rng):
+    ...         return x * (rng.random(x.shape) < self.keep) / self.keep
+    >>> block = ml.serial(ml.activation("relu"), Dropout(0.9), ml.dense(2 * 0.9))
+    >>> trace = ml.propagate(ml.repeat(block, 100), q=1.0, correlation=0.5)
+    >>> [round(float(x), 4) for x in (trace.variance[-1], trace.correlation[-1])]
+    [1.0, 0.6271]
+"""
+
+from meanfield.layers.attention import attention, critical_beta
+from meanfield.layers.composition import identity, parallel, repeat, residual, serial
+from meanfield.layers.convolution import convolution, fourier_modes
+from meanfield.layers.critical import CriticalScale, critical, fixup_scale
+from meanfield.layers.dense import activation, dense
+from meanfield.layers.layer import Layer
+from meanfield.layers.maxout import gated, maxout, maxout_moments
+from meanfield.layers.noise import dropout, kept_variance
+from meanfield.layers.normalisation import batch_norm, layer_norm, rms_norm
+from meanfield.layers.propagate import Trace, TraceVerdict, propagate
+from meanfield.layers.state import State
+
+__all__ = [
+    "CriticalScale",
+    "Layer",
+    "State",
+    "Trace",
+    "TraceVerdict",
+    "activation",
+    "attention",
+    "batch_norm",
+    "convolution",
+    "critical",
+    "critical_beta",
+    "dense",
+    "dropout",
+    "fixup_scale",
+    "fourier_modes",
+    "gated",
+    "identity",
+    "kept_variance",
+    "layer_norm",
+    "maxout",
+    "maxout_moments",
+    "parallel",
+    "propagate",
+    "repeat",
+    "residual",
+    "rms_norm",
+    "serial",
+]

@@ -1,0 +1,147 @@
+"""The dense layer, and the activation that acts on what it makes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.activation import Activation, as_activation
+from meanfield.criticality import checked_variances
+from meanfield.errors import MeanFieldError
+from meanfield.gaussian import MOMENTS
+from meanfield.layers.duals import dual, dual_of_slopes
+from meanfield.layers.layer import Layer
+from meanfield.layers.state import State, joined
+from meanfield.precision import EPS
+
+__all__ = ["activation", "dense", "dense_variance"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """See `dense`."""
+
+    weight_var: float
+    bias_var: float
+    mixes = True
+
+    def __call__(self, state: State) -> State:
+        variance, one_minus = self.weight_var * state.variance, state.one_minus
+        if self.bias_var:
+            bias = np.full_like(variance, self.bias_var), np.zeros_like(one_minus)
+            variance, one_minus = joined([(variance, one_minus), bias])
+        return State(
+            variance=variance,
+            one_minus=one_minus,
+            mean=np.zeros_like(state.variance),
+            tangent=self.weight_var * state.tangent,
+            gaussian=True,
+            error=state.error + EPS,
+            one_minus_error=state.one_minus_error + EPS,
+        )
+
+    def sample(self, x: Array, rng: np.random.Generator) -> Array:
+        width = x.shape[1]
+        weights = rng.normal(size=(width, width)) * np.sqrt(self.weight_var / width)
+        return x @ weights + rng.normal(size=width) * np.sqrt(self.bias_var)
+
+
+def dense(weight_var: float, bias_var: float = 0.0) -> Layer:
+    r"""A fully connected layer: `y_i = sum_j W_ij x_j + b_i`.
+
+    `K' = weight_var K + bias_var`; squared gradients are multiplied by `weight_var`.
+
+    Args:
+        weight_var: `W_ij ~ N(0, weight_var / fan_in)`; 0 silences a residual branch, as the
+            initialisation of its last layer in Fixup does.
+        bias_var: `b_i ~ N(0, bias_var)`.
+
+    Returns:
+        A `Layer`.
+
+    Raises:
+        ValueError: a variance is negative or not finite.
+
+    Example:
+        >>> import meanfield.layers as ml
+        >>> ml.propagate(ml.dense(weight_var=2.0, bias_var=0.5), q=1.0).variance
+        array([1. , 2.5])
+    """
+    return Dense(dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var))
+
+
+@dataclass(frozen=True)
+class ActivationLayer(Layer):
+    """See `activation`."""
+
+    phi: Activation
+
+    def __call__(self, state: State) -> State:
+        if not state.gaussian:
+            raise MeanFieldError(
+                f"activation: {self.phi.name} gets signals that are not Gaussian, as behind "
+                "another activation; put a dense layer before it"
+            )
+        if state.batch < inf and not self.phi.is_homogeneous:
+            raise MeanFieldError(
+                f"activation: {self.phi.name} behind a batch norm of {state.batch:g} inputs has no "
+                "map, since its units are not Gaussian; take batch_norm() of infinitely many"
+            )
+        if state.radial:
+            state = replace(state, tangent=state.tangent + state.radial * state.covariance)
+        values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
+        tangent = state.tangent * slopes.covariance
+        if state.radial:  # phi'(x) x = phi(x) wherever something was lost along the signal
+            root = np.sqrt(values.variance)
+            tangent -= state.radial * root[:, None] * root * (1 - values.one_minus)
+        return State(
+            variance=values.variance,
+            one_minus=values.one_minus,
+            mean=self._mean(state.variance),
+            tangent=tangent,
+            gaussian=False,
+            error=state.error + max(values.error, slopes.error),
+            one_minus_error=state.one_minus_error + values.one_minus_error,
+        )
+
+    def _mean(self, variance: Array) -> Array:
+        """`E[phi]`; nan at variances where it is not known, which matters to residuals only."""
+        mean = np.full_like(variance, np.nan)
+        known = (variance > 1e-10) & (variance < 1e10)
+        if np.any(known):
+            mean[known] = self.phi.moments(variance[known]).value[:, MOMENTS.index("phi")]
+        return mean
+
+    def sample(self, x: Array, rng: np.random.Generator) -> Array:
+        return np.asarray(self.phi(x), np.float64)
+
+
+def activation(phi: Callable | str | Activation) -> Layer:
+    r"""An activation: `K'_ab = E[phi(u_a) phi(u_b)]` for Gaussian `u` of covariance `K`.
+
+    Squared gradients are multiplied by `E[phi'(u_a) phi'(u_b)]`.
+
+    Args:
+        phi: the activation, as for `meanfield.critical`.
+
+    Returns:
+        A `Layer`. Its input must be Gaussian: behind a dense layer, or sums of such.
+
+    Example:
+        >>> import meanfield.layers as ml
+        >>> ml.propagate(ml.activation("relu"), q=3.0).variance
+        array([3. , 1.5])
+    """
+    return ActivationLayer(as_activation(phi))
+
+
+def dense_variance(name: str, value: float) -> float:
+    """A variance that a person gave, checked."""
+    variance = checked_variances(name, value, ">= 0")
+    if variance.ndim:
+        raise ValueError(f"{name}: must be one variance, got an array of shape {variance.shape}")
+    return float(variance)

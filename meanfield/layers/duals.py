@@ -1,0 +1,185 @@
+r"""Dual activations of a set of signals: `E[phi(u_a) phi(u_b)]` for every pair of them.
+
+As `1 - c` of what they make, which keeps its relative precision where two signals are almost one.
+Three ways, by what there is to compute:
+
+- `phi(a x) = a phi(x)` for `a > 0`, as ReLU: closed forms of the angle alone (arc-cosine kernels,
+  Cho & Saul 2009), for matrices of any size;
+- few different variances: each pair of them to the last digit (`meanfield.bivariate`);
+- many, as on a graph: Hermite series (`meanfield.layers.series`).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.activation import Activation
+from meanfield.bivariate import Covariance
+from meanfield.errors import UnresolvedError
+from meanfield.layers.series import many_differences
+from meanfield.layers.state import State, complements, row_blocks
+from meanfield.maps.moment import second_moment
+from meanfield.precision import EPS
+
+__all__ = ["Dual", "Slopes", "dual", "dual_of_slopes"]
+
+Array = NDArray[np.float64]
+
+_MANY = 64  # pairs of variances from which on series are less work
+
+
+class Dual(NamedTuple):
+    """`E[phi(u_a)^2]`, `1 - c` of `phi(u)`, and estimates of their relative errors."""
+
+    variance: Array
+    one_minus: Array
+    error: float
+    one_minus_error: float  # beside the largest
+
+
+class Slopes(NamedTuple):
+    """`E[phi'(u_a) phi'(u_b)]` and an estimate of its relative error."""
+
+    covariance: Array
+    error: float
+
+
+def dual(activation: Activation, state: State) -> Dual:
+    """What `phi` makes of Gaussian signals."""
+    variance, error = _second(activation, state.variance, "phi2", "E[phi^2]")
+    if activation.is_homogeneous:
+        return Dual(variance, _angles(activation, state.one_minus), error, error + 8 * EPS)
+    rows, columns = np.nonzero(np.triu(np.isfinite(variance[:, None] + variance), 1))
+    gap, doubt = np.zeros_like(state.one_minus), 0.0
+    if len(rows):
+        value, bound = _differences(activation, state, rows, columns, False)
+        gap[rows, columns] = gap[columns, rows] = value
+        one_minus = complements(variance, gap)
+        product = np.sqrt(variance[rows] * variance[columns])
+        largest = np.max(one_minus)
+        bound += 4 * EPS * gap[rows, columns]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            doubt = float(np.nanmax(bound / (product * largest)))
+    else:
+        one_minus = np.zeros_like(gap)
+    return Dual(variance, one_minus, error, doubt)
+
+
+def dual_of_slopes(activation: Activation, state: State) -> Slopes:
+    """The same of `phi'`, for the pairs whose tangents have a product at all."""
+    second, error = _second(activation, state.variance, "dphi2", "E[phi'^2]")
+    if activation.is_homogeneous:
+        return Slopes(_angles_of_slopes(activation, state.one_minus), error + 8 * EPS)
+    covariance = np.diag(second)
+    finite = np.isfinite(second[:, None] + second)
+    rows, columns = np.nonzero(np.triu(finite & (state.tangent != 0), 1))
+    if len(rows):
+        value, bound = _differences(activation, state, rows, columns, True)
+        mean = 0.5 * (second[rows] + second[columns])
+        covariance[rows, columns] = covariance[columns, rows] = mean - value
+        error = max(error, float(np.max(bound / mean)))
+    return Slopes(covariance, error)
+
+
+def _second(
+    activation: Activation, variance: Array, name: str, written: str
+) -> tuple[Array, float]:
+    """`E[phi^2]` of each signal, or `E[phi'^2]`, and the largest relative error."""
+    distinct, which = np.unique(variance, return_inverse=True)
+    moment = second_moment(activation, distinct, name, derivatives=False)
+    unknown = np.isinf(moment.error) & (moment.value != np.inf)
+    if np.any(unknown):
+        raise UnresolvedError(activation.why_not(float(distinct[np.argmax(unknown)]), written))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(moment.value > 0, moment.error / moment.value, 0.0)
+    return moment.value[which], float(np.nanmax(relative))
+
+
+def _differences(
+    activation: Activation, state: State, rows: Array, columns: Array, derivative: bool
+) -> tuple[Array, Array]:
+    """`E[(f(u_a) - f(u_b))^2] / 2` of pairs, and bounds of its error."""
+    distinct, which = np.unique(state.variance, return_inverse=True)
+    if distinct[0] == 0:
+        return _with_silent(activation, state, rows, columns, derivative)
+    pairs = distinct[np.stack([which[rows], which[columns]])]
+    g = state.one_minus[rows, columns]
+    few = len(np.unique(which[rows] * len(distinct) + which[columns])) <= _MANY
+    return (_each if few else many_differences)(activation, pairs, g, derivative)
+
+
+def _with_silent(
+    activation: Activation, state: State, rows: Array, columns: Array, derivative: bool
+) -> tuple[Array, Array]:
+    """The same where signals are 0, which stay so if `phi(0) = 0`."""
+    heard = (state.variance[rows] > 0) & (state.variance[columns] > 0)
+    silent = second_moment(activation, np.zeros(1), derivatives=False).value[0]
+    if derivative or silent > 0:
+        raise UnresolvedError(
+            f"{activation.name}: a signal of variance 0 has no correlation with others; give "
+            "its dense layer a bias_var"
+        )
+    value, bound = np.zeros(len(rows)), np.zeros(len(rows))
+    ends = state.variance[np.stack([rows, columns])]
+    value[~heard] = 0.5 * np.sum(
+        second_moment(activation, ends[:, ~heard].ravel(), derivatives=False).value.reshape(2, -1),
+        axis=0,
+    )
+    if np.any(heard):
+        value[heard], bound[heard] = (_each if np.sum(heard) <= _MANY else many_differences)(
+            activation, ends[:, heard], state.one_minus[rows, columns][heard], derivative
+        )
+    return value, bound
+
+
+def _each(activation: Activation, pairs: Array, g: Array, derivative: bool) -> tuple[Array, Array]:
+    """Every pair of variances by itself, to the last digit."""
+    value, error = np.zeros_like(g), np.zeros_like(g)
+    distinct, which = np.unique(pairs, axis=1, return_inverse=True)
+    for k, (first, second) in enumerate(distinct.T):
+        here = which.ravel() == k
+        q = (float(first), float(second)) if first != second else float(first)
+        d = Covariance(activation, q, derivative).difference(g[here])
+        value[here], error[here] = d.value, d.error
+    return value, error
+
+
+def _halves(activation: Activation) -> tuple[float, float]:
+    """`phi(x) = linear x + even |x|`."""
+    above, below = activation.sampled.values(np.array([1.0, -1.0]))
+    return 0.5 * float(above - below), 0.5 * float(above + below)
+
+
+def _angles(activation: Activation, one_minus: Array) -> Array:
+    r"""`1 - c` of `phi(u)`, from `E|u||v| = (2/pi) (sin(t) + (pi/2 - t) cos(t))`, `c = cos(t)`.
+
+    `1 - E|u||v| = (1 - c) - (2/pi) (sin(t) - t cos(t))` for `t <= pi/2`, and even in `c`.
+    """
+    linear, even = (part**2 for part in _halves(activation))
+    result = np.empty_like(one_minus)
+    for rows in row_blocks(len(one_minus)):
+        g = one_minus[rows]
+        folded = np.where(g > 1, 2 - g, g)
+        result[rows] = (linear * g + even * (folded - (2 / np.pi) * _segment(folded))) / (
+            linear + even
+        )
+    return result
+
+
+def _segment(g: Array) -> Array:
+    """`sin(t) - t cos(t)` with `1 - cos(t) = g`; its series where the difference loses digits."""
+    t = 2 * np.arcsin(np.sqrt(0.5 * g))
+    t2 = t * t
+    series = t * t2 / 3 * (1 - t2 / 10 * (1 - t2 / 28 * (1 - t2 / 54 * (1 - t2 / 88))))
+    return np.where(t < 0.2, series, np.sin(t) - t * (1 - g))
+
+
+def _angles_of_slopes(activation: Activation, one_minus: Array) -> Array:
+    """`E[phi' phi'] = linear^2 + even^2 E[sign(u) sign(v)]`, which is `1 - 2t / pi`."""
+    linear, even = (part**2 for part in _halves(activation))
+    result = np.empty_like(one_minus)
+    for rows in row_blocks(len(one_minus)):
+        t = 2 * np.arcsin(np.sqrt(0.5 * one_minus[rows]))
+        result[rows] = linear + even * (1 - (2 / np.pi) * t)
+    return result
