@@ -31,9 +31,7 @@ def activation(name: str) -> mf.Activation:
 
 @pytest.mark.parametrize("record", RECORDS, ids=[r["label"] for r in RECORDS])
 def test_the_reference_tables(record: dict) -> None:
-    network = mf.Network(
-        activation(record["activation"]), float(record["Cw"]), float(record["Cb"])
-    )
+    network = mf.Network(activation(record["activation"]), float(record["Cw"]), float(record["Cb"]))
     n, layers = 100, record["layers"]
     fw = mf.finite_width(network, len(layers), n, q=float(record["K1"]))
     for name, value, error in (
