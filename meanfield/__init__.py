@@ -37,6 +37,16 @@ if TYPE_CHECKING:
         clip_threshold,
     )
     from meanfield.criticality import critical, critical_line
+    from meanfield.dynamical_isometry.classes import (
+        Universality,
+        depth_of_limit,
+        q_for_depth,
+        universality,
+    )
+    from meanfield.dynamical_isometry.isometry import Isometry, isometry
+    from meanfield.dynamical_isometry.mirrored import mirrored, mirrored_weights
+    from meanfield.dynamical_isometry.universal import UniversalSpectrum, universal_spectrum
+    from meanfield.dynamical_isometry.verdict import IsometryVerdict
     from meanfield.errors import (
         MeanFieldError,
         NoCriticalPointError,
@@ -54,6 +64,17 @@ if TYPE_CHECKING:
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
+    from meanfield.simulation.compare import Comparison
+    from meanfield.simulation.result import Simulation
+    from meanfield.simulation.run import simulate
+    from meanfield.spectrum import Spectrum, jacobian_spectrum
+    from meanfield.width import (
+        FiniteWidth,
+        FiniteWidthPair,
+        finite_width,
+        finite_width_pair,
+        tangent_kernel,
+    )
 
 __version__ = "0.1.0"
 
@@ -63,19 +84,28 @@ _MODULE_OF = {
     "ClipDiagram": "clip",
     "ClipRegion": "clip",
     "ClipVerdict": "clip",
+    "Comparison": "simulation.compare",
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.correlation_trajectory",
+    "FiniteWidth": "width",
+    "FiniteWidthPair": "width",
     "FixedPoint": "network",
     "FixedPoints": "fixedpoints",
     "GuessingBias": "guessing",
     "HermiteCoefficients": "hermite",
+    "Isometry": "dynamical_isometry.isometry",
+    "IsometryVerdict": "dynamical_isometry.verdict",
     "MeanFieldError": "errors",
     "Network": "network",
     "NoCriticalPointError": "errors",
     "NotElementwiseError": "errors",
     "Phase": "network",
     "PhaseDiagram": "phase",
+    "Simulation": "simulation.result",
+    "Spectrum": "spectrum",
+    "UniversalSpectrum": "dynamical_isometry.universal",
+    "Universality": "dynamical_isometry.classes",
     "UnresolvedError": "errors",
     "VarianceMap": "maps.variance",
     "VarianceTrajectory": "maps.variance_trajectory",
@@ -87,11 +117,23 @@ _MODULE_OF = {
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
+    "depth_of_limit": "dynamical_isometry.classes",
+    "finite_width": "width",
+    "finite_width_pair": "width",
     "fixed_points": "fixedpoints",
     "guessing_bias": "guessing",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
+    "isometry": "dynamical_isometry.isometry",
+    "jacobian_spectrum": "spectrum",
+    "mirrored": "dynamical_isometry.mirrored",
+    "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
+    "q_for_depth": "dynamical_isometry.classes",
+    "simulate": "simulation.run",
+    "tangent_kernel": "width",
+    "universal_spectrum": "dynamical_isometry.universal",
+    "universality": "dynamical_isometry.classes",
     "variance_map": "maps.variance",
 }
 
@@ -101,19 +143,28 @@ __all__ = [
     "ClipDiagram",
     "ClipRegion",
     "ClipVerdict",
+    "Comparison",
     "CorrelationFixedPoint",
     "CorrelationMap",
     "CorrelationTrajectory",
+    "FiniteWidth",
+    "FiniteWidthPair",
     "FixedPoint",
     "FixedPoints",
     "GuessingBias",
     "HermiteCoefficients",
+    "Isometry",
+    "IsometryVerdict",
     "MeanFieldError",
     "Network",
     "NoCriticalPointError",
     "NotElementwiseError",
     "Phase",
     "PhaseDiagram",
+    "Simulation",
+    "Spectrum",
+    "UniversalSpectrum",
+    "Universality",
     "UnresolvedError",
     "VarianceMap",
     "VarianceTrajectory",
@@ -125,11 +176,23 @@ __all__ = [
     "critical",
     "critical_line",
     "critical_points",
+    "depth_of_limit",
+    "finite_width",
+    "finite_width_pair",
     "fixed_points",
     "guessing_bias",
     "hermite_coefficients",
     "initializer",
+    "isometry",
+    "jacobian_spectrum",
+    "mirrored",
+    "mirrored_weights",
     "phase_diagram",
+    "q_for_depth",
+    "simulate",
+    "tangent_kernel",
+    "universal_spectrum",
+    "universality",
     "variance_map",
 ]
 
