@@ -20,14 +20,14 @@ from scipy.special import ndtr
 
 from meanfield.clip.moments import ClippedMoments
 
-__all__ = ["Chain", "chain_of"]
+__all__ = ["EXPLODED", "Chain", "chain_of"]
 
 Array = NDArray[np.float64]
 
 _CELLS_A_STEP = 4  # grid cells to a standard deviation of one step, at least
 _FEWEST, _MOST = 100, 600  # cells
 _LOW = 1e-2  # of the start: a lower variance is in the first cell
-_FAR = 1e6  # times the start: what exceeds it explodes
+EXPLODED = 1e6  # times the start: what exceeds it explodes
 
 
 class Chain(NamedTuple):
@@ -133,10 +133,10 @@ def _top(step: Any, bias_var: float, start: float) -> tuple[float, bool]:
     Where there is none, one that is far away, and True: what exceeds that is gone.
     """
     top = start
-    while top < _FAR * start:
+    while top < EXPLODED * start:
         mean, variance = step(np.array([top]))
         new = float(mean[0] + bias_var + 10 * np.sqrt(variance[0]))
         if new <= top * (1 + 1e-6):
             return top, False
         top = new
-    return _FAR * start, True
+    return EXPLODED * start, True

@@ -293,8 +293,11 @@ class ClipChoice:
             q0: variance of the first layer; `q` if not given.
             leaves: variance above which a network counts as gone.
         """
+        closed = self.subject.closed
 
         def moments(K: Array) -> ClippedMoments:
+            if closed is not None:
+                return closed.moments(self.m, K)
             m = self.activation.moments(K, derivatives=True)
             assert m.first is not None and m.second is not None
             of = m.value[:, MOMENTS.index("dphi2")]

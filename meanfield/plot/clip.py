@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["MOST_CURVES", "clip_choice", "clip_curves", "clip_trajectory"]
 
 MOST_CURVES = len(CYCLE)
-_OUTSIDE = 1e300  # of every picture
+_TALLEST = 1e8  # a ratio of what is shown: more has nothing to say
+_OUTSIDE = 1e30  # of every picture
 _WIDE = 30.0  # a ratio of what is drawn from which on the axis is logarithmic
 
 
@@ -70,7 +71,8 @@ def clip_curves(
             (diagram.slope, diagram.q * diagram.curvature), both, ("slope", "bend"), strict=True
         ):
             for row, (color, dashes) in enumerate(CYCLE[: len(diagram.subjects)]):
-                of = f"sparsity {diagram.sparsity[row]:.3g}"
+                family = diagram.subjects[row].family
+                of = diagram.name if family is None else f"sparsity {diagram.sparsity[row]:.3g}"
                 at.plot(diagram.m / unit, values[row],
                         **merged(line, color=color, linestyle=dashes, label=of))  # fmt: skip
                 m = diagram.threshold[row]
@@ -218,22 +220,23 @@ def clip_trajectory(
 def _networks(
     ax: "Axes", squares: NDArray[np.float64], color: str, networks: int
 ) -> NDArray[np.float64]:
-    """Some networks as lines, quantiles of all as dots; returns these."""
+    """Some networks as lines, quantiles of all as dots; returns all that is drawn."""
     layers = np.arange(1, squares.shape[1] + 1)
-    shown = np.where(np.isfinite(squares), squares, _OUTSIDE)  # what overflowed
+    shown = np.fmin(squares, _OUTSIDE)  # also what overflowed
     ax.plot(layers, shown[:networks].T, color=color, linewidth=0.5, alpha=0.45, zorder=1)
     every = max(1, len(layers) // 20)
     quantiles = np.quantile(shown, (0.05, 0.5, 0.95), axis=0)
     for level in quantiles:
         ax.plot(layers[::every], level[::every], "o", color="black", markersize=3,
                 label=f"5, 50, 95 % of {len(squares)} networks")  # fmt: skip
-    return quantiles
+    return np.concatenate([shown[:networks], quantiles])
 
 
 def _scale(ax: "Axes", values: NDArray[np.float64]) -> None:
     """A logarithmic axis where that is needed, as far as values go that are finite."""
     known = values[np.isfinite(values) & (values > 0) & (values < _OUTSIDE)]
-    low, high = float(known.min()), float(known.max())
+    low = float(known.min())
+    high = min(float(known.max()), _TALLEST * low)
     if high > _WIDE * low:
         ax.set(yscale="log", ylim=(low / 3, 3 * high))
     else:
