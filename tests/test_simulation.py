@@ -141,7 +141,7 @@ def test_every_measure_is_that_of_the_network() -> None:
             own = jax.random.fold_in(key, layer)
             matrix = jax.random.fold_in(own, draw._MATRIX)
             w = ensemble.draw(matrix, fan_out, fan_in, 1.7, jnp.float64)
-            fresh, b = jax.random.normal(own, (2, max(fan_in, fan_out)), jnp.float64)
+            fresh, b = draw._normal(own, 2, max(fan_in, fan_out), jnp.float64)
             parameters.append((w, jnp.sqrt(0.2) * b[:fan_out]))
             u = fresh[:fan_out] / jnp.linalg.norm(fresh[:fan_out]) if layer == 0 else u
         first, second = (layers(parameters, x) for x in inputs)
