@@ -19,8 +19,10 @@ if len(sys.argv) > 4:
 import meanfield as mf
 assert len(jax.devices()) == int(sys.argv[1]), jax.devices()
 net = mf.Network("tanh", weight_var=4.0, bias_var=0.1)
-sim = mf.simulate(net, 16, 40, 50, q=2.0, key=11, weights=sys.argv[2])
-sim.save(sys.argv[3])
+few = {} if len(sys.argv) > 4 else {"one": jax.devices()[:1]}
+for name, devices in {"all": None, **few}.items():
+    sim = mf.simulate(net, 16, 40, 50, q=2.0, key=11, weights=sys.argv[2], devices=devices)
+    sim.save(f"{sys.argv[3]}_{name}.npz")
 """
 
 
@@ -54,20 +56,21 @@ def same(first: Path, *others: Path) -> None:
 
 
 def test_eight_devices_draw_what_one_draws(tmp_path: Path) -> None:
-    files = {count: tmp_path / f"{count}.npz" for count in (1, 8)}
-    finished(*(started(n, n, "gaussian", str(file)) for n, file in files.items()))
-    same(*files.values())
+    finished(started(8, 8, "gaussian", str(tmp_path / "eight")))
+    same(tmp_path / "eight_one.npz", tmp_path / "eight_all.npz")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 def test_any_number_of_devices_and_processes(weights: str, tmp_path: Path) -> None:
-    files = {count: tmp_path / f"{count}.npz" for count in (1, 2, 3, 5)}
-    for count, file in files.items():
-        finished(started(count, count, weights, str(file)))
+    for count in (1, 2, 3, 5):
+        finished(started(count, count, weights, str(tmp_path / f"{count}")))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    shares = [tmp_path / f"process{k}.npz" for k in range(2)]
-    finished(*(started(4, 2, weights, str(file), address, str(k)) for k, file in enumerate(shares)))
-    same(*files.values(), *shares)
+    finished(
+        *(started(4, 2, weights, str(tmp_path / f"process{k}"), address, str(k)) for k in (0, 1))
+    )
+    files = sorted(tmp_path.glob("*.npz"))
+    assert len(files) == 10
+    same(*files)
