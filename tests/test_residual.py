@@ -23,17 +23,15 @@ def network(phi: Any, weight_var: float = 1.0, weights: Any = "gaussian") -> mf.
 
 
 @settings(max_examples=10)
-@given(st.floats(0.2, 3.0), st.floats(0.05, 4.0))
-def test_one_rotation_beside_the_skip(a: float, v: float) -> None:
-    """`|a + sqrt(v) e^(i t)|^2` with an even law of angles: arcsine."""
-    b = np.sqrt(v)
-    spectrum = mf.residual_spectrum(network("identity", v, "orthogonal"), 1, skip=a, branch_var=1.0)
-    low, high = abs(a - b), a + b
-    if low < 1e-3:
-        return
-    np.testing.assert_allclose(spectrum.support[0], [low, high], rtol=1e-6)
+@given(st.floats(0.2, 3.0), st.floats(0.05, 0.95))
+def test_one_rotation_beside_the_skip(a: float, ratio: float) -> None:
+    """`|a + b e^(i t)|` with an even law of angles: the arcsine law."""
+    b = ratio * a
+    point = network("identity", b * b, "orthogonal")
+    spectrum = mf.residual_spectrum(point, 1, skip=a, branch_var=1.0)
+    np.testing.assert_allclose(spectrum.support[0], [a - b, a + b], rtol=1e-6)
     t = np.linspace(0.3, 2.8, 6)
-    s = np.sqrt(a * a + v + 2 * a * b * np.cos(t))
+    s = np.sqrt(a * a + b * b + 2 * a * b * np.cos(t))
     np.testing.assert_allclose(spectrum.cdf(s), 1 - t / np.pi, atol=1e-8)
 
 
@@ -50,6 +48,8 @@ def test_one_gaussian_matrix_beside_the_skip() -> None:
         assert spectrum.density(s) == pytest.approx(2 * s * density, rel=1e-8)
 
 
+PHI = {"leaky_relu": mf.Activation("leaky_relu", alpha=0.6)}
+
 CASES = [
     ("tanh", 4, 1.0, 0.5, "gaussian"),
     ("tanh", 1, 1.0, 1.0, "orthogonal"),
@@ -57,6 +57,7 @@ CASES = [
     ("relu", 8, 1.0, 0.25, "gaussian"),
     ("hard_tanh", 6, 1.0, 0.05, "orthogonal"),
     ("gelu", 300, 1.0, 0.003, "orthogonal"),
+    ("leaky_relu", 2, 0.3, 4.0, "orthogonal"),  # the branch is the larger
     ("tanh", 6, 1.0, 0.3, LowRank(0.5)),
     ("tanh", 6, 1.0, 0.3, MaskedOrthogonal(0.5)),
 ]
@@ -68,7 +69,7 @@ def test_mean_and_variance(
 ) -> None:
     """Two moments of the density, against the formulas, which do not use the curve."""
     spectrum = mf.residual_spectrum(
-        network(phi), depth, skip=skip, branch_var=branch_var, weights=weights
+        network(PHI.get(phi, phi)), depth, skip=skip, branch_var=branch_var, weights=weights
     )
     assert spectrum.error < 1e-9
     low, high = spectrum.log_edges
@@ -111,7 +112,7 @@ def test_sampled_networks(
     from meanfield.ensembles import ensemble_of
 
     n, rng = 500, np.random.default_rng(1)
-    point, ensemble = network(phi), ensemble_of(weights)
+    point, ensemble = network(PHI.get(phi, phi)), ensemble_of(weights)
     spectrum = mf.residual_spectrum(point, depth, skip=skip, branch_var=branch_var, weights=weights)
     import jax
 
