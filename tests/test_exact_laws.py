@@ -75,7 +75,7 @@ def test_moments(slopes: tuple[float, float]) -> None:
 def test_the_expansion_is_the_first_order_of_the_exact_law() -> None:
     for n in (10**3, 10**5):
         fw = mf.finite_width(mf.Network("leaky_relu", weight_var=1.3), 20, n, q=0.7)
-            x = fw.fluctuation[1:]
+        x = fw.fluctuation[1:]
         np.testing.assert_allclose(fw.exact.fluctuation[1:], x, rtol=x[-1])
         mean, variance, _ = fw.exact.gradient_log_norm()
         beta = fw.exact.log_normal[1]
@@ -173,7 +173,7 @@ def test_edgeworth(kurtosis: float) -> None:
 def test_densities_that_do_not_exist_are_refused() -> None:
     fw = mf.finite_width(mf.critical("relu"), 3, 10)
     with pytest.raises(ValueError, match="layer: the kernel of the first layer is q"):
-            fw.exact.log_kernel(0)
+        fw.exact.log_kernel(0)
     assert fw.exact.output_density(0.0, 0) == pytest.approx(1 / np.sqrt(2 * np.pi))
     exploding = mf.finite_width(mf.Network("relu", 9.0), 600, 10, q=1.0)
     with pytest.raises(ValueError, match="layer: .* no density"):
