@@ -172,6 +172,7 @@ def test_every_measure_is_that_of_the_network() -> None:
             "tangent_kernel_square": np.mean(kernel**2),
         }
         assert set(expected) == set(sim.samples)
+        assert all(sample.dtype == np.float64 for sample in sim.samples.values())
         for name, value in expected.items():
             np.testing.assert_allclose(sim.samples[name][2, layer], value, 1e-11, 1e-13)
     singular = np.linalg.svd(np.asarray(jacobian), compute_uv=False)

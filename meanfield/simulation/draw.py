@@ -146,7 +146,7 @@ def _activated(phi: Elementwise, state: _State) -> tuple[_State, Record]:
     record = {
         "mean_square": jnp.mean(square),
         "mean_fourth": jnp.mean(square**2),
-        "sparsity": jnp.mean(value == 0),
+        "sparsity": jnp.mean(value == 0, dtype=value.dtype),
         "log_gradient": state.log_size,
     }
     values = value[None]
