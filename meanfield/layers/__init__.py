@@ -28,20 +28,26 @@ dropout, which draws a mask for each input:
 from meanfield.layers.composition import identity, parallel, repeat, residual, serial
 from meanfield.layers.critical import CriticalScale, critical, fixup_scale
 from meanfield.layers.dense import activation, dense
+from meanfield.layers.graph.aggregate import aggregate
+from meanfield.layers.graph.network import GraphNetwork, GraphVerdict, graph_network
 from meanfield.layers.layer import Layer
 from meanfield.layers.propagate import Trace, TraceVerdict, propagate
 from meanfield.layers.state import State
 
 __all__ = [
     "CriticalScale",
+    "GraphNetwork",
+    "GraphVerdict",
     "Layer",
     "State",
     "Trace",
     "TraceVerdict",
     "activation",
+    "aggregate",
     "critical",
     "dense",
     "fixup_scale",
+    "graph_network",
     "identity",
     "parallel",
     "propagate",

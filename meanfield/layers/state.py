@@ -83,8 +83,8 @@ def joined(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
 
     With `r^k = sqrt(variance^k)` and `r = sqrt(sum_k variance^k)`,
 
-        r_a r_b (1 - c_ab) = sum_k r^k_a r^k_b (1 - c^k_ab)
-                             + sum_(j < k) (r^j_a r^k_b - r^k_a r^j_b)^2 / (r_a r_b + sum_k r^k_a r^k_b)
+        r_a r_b (1 - c_ab) = sum_k r^k_a r^k_b (1 - c^k_ab) + rest,
+        rest = sum_(j < k) (r^j_a r^k_b - r^k_a r^j_b)^2 / (r_a r_b + sum_k r^k_a r^k_b)
 
     by Lagrange's identity: no term is negative, so no digit is lost.
     """

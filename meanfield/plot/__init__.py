@@ -7,6 +7,7 @@ what the result holds. Further keywords go to the main line. matplotlib is impor
 
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
+from meanfield.plot.graph import oversmoothing
 from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
 from meanfield.plot.style import CYCLE, style
@@ -18,6 +19,7 @@ __all__ = [
     "correlation_map",
     "correlation_trajectory",
     "edges_of_chaos",
+    "oversmoothing",
     "phase_diagram",
     "style",
     "trace",
