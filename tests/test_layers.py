@@ -124,7 +124,7 @@ def test_critical_scale_that_does_not_exist() -> None:
         ml.critical(ml.residual(RELU_BRANCH), growth=0.5)
 
 
-def _pair(width: int, q: tuple[float, float], c: float, rng: np.random.Generator) -> np.ndarray:
+def pair(width: int, q: tuple[float, float], c: float, rng: np.random.Generator) -> np.ndarray:
     """Two signals of exactly these mean squares and correlation."""
     basis = np.linalg.qr(rng.normal(size=(width, 2)))[0].T * math.sqrt(width)
     first, second = basis[0], c * basis[0] + math.sqrt(1 - c * c) * basis[1]
@@ -149,7 +149,7 @@ def test_finite_networks(layer: ml.Layer) -> None:
     """Means over 200 networks of width 300, within 4 standard errors and the 1/n of the theory."""
     rng, q, c = np.random.default_rng(1), (1.0, 2.0), 0.3
     trace = ml.propagate(layer, q, np.array([[1, c], [c, 1]]))
-    outputs = [layer.sample(_pair(300, q, c, rng), rng) for _ in range(200)]
+    outputs = [layer.sample(pair(300, q, c, rng), rng) for _ in range(200)]
     squares = np.array(
         [[np.mean(x[0] ** 2), np.mean(x[1] ** 2), np.mean(x[0] * x[1])] for x in outputs]
     )
@@ -167,7 +167,7 @@ def test_finite_gradients() -> None:
     expected = float(ml.propagate(layer, 1.0).gradient[-1])
     rng, growth = np.random.default_rng(2), []
     for seed in range(150):
-        x = _pair(300, (1.0, 1.0), 0.0, rng)
+        x = pair(300, (1.0, 1.0), 0.0, rng)
         ends = [
             layer.sample(x[:1] + sign * 1e-5 * x[1:], np.random.default_rng(seed))
             for sign in (1.0, -1.0)

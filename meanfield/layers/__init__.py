@@ -25,12 +25,17 @@ dropout, which draws a mask for each input:
     [1.0, 0.6271]
 """
 
+from meanfield.layers.attention import attention, critical_beta
 from meanfield.layers.composition import identity, parallel, repeat, residual, serial
+from meanfield.layers.convolution import convolution, fourier_modes
 from meanfield.layers.critical import CriticalScale, critical, fixup_scale
 from meanfield.layers.dense import activation, dense
 from meanfield.layers.graph.aggregate import aggregate
 from meanfield.layers.graph.network import GraphNetwork, GraphVerdict, graph_network
 from meanfield.layers.layer import Layer
+from meanfield.layers.maxout import gated, maxout, maxout_moments
+from meanfield.layers.noise import dropout, kept_variance
+from meanfield.layers.normalisation import batch_norm, layer_norm, rms_norm
 from meanfield.layers.propagate import Trace, TraceVerdict, propagate
 from meanfield.layers.state import State
 
@@ -44,14 +49,26 @@ __all__ = [
     "TraceVerdict",
     "activation",
     "aggregate",
+    "attention",
+    "batch_norm",
+    "convolution",
     "critical",
+    "critical_beta",
     "dense",
+    "dropout",
     "fixup_scale",
+    "fourier_modes",
+    "gated",
     "graph_network",
     "identity",
+    "kept_variance",
+    "layer_norm",
+    "maxout",
+    "maxout_moments",
     "parallel",
     "propagate",
     "repeat",
     "residual",
+    "rms_norm",
     "serial",
 ]

@@ -1,7 +1,8 @@
 """The dense layer, and the activation that acts on what it makes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, joined
 from meanfield.precision import EPS
 
-__all__ = ["activation", "dense"]
+__all__ = ["activation", "dense", "dense_variance"]
 
 Array = NDArray[np.float64]
 
@@ -70,7 +71,7 @@ def dense(weight_var: float, bias_var: float = 0.0) -> Layer:
         >>> ml.propagate(ml.dense(weight_var=2.0, bias_var=0.5), q=1.0).variance
         array([1. , 2.5])
     """
-    return Dense(_variance("weight_var", weight_var), _variance("bias_var", bias_var))
+    return Dense(dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var))
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,23 @@ class ActivationLayer(Layer):
                 f"activation: {self.phi.name} gets signals that are not Gaussian, as behind "
                 "another activation; put a dense layer before it"
             )
+        if state.batch < inf and not self.phi.is_homogeneous:
+            raise MeanFieldError(
+                f"activation: {self.phi.name} behind a batch norm of {state.batch:g} inputs has no "
+                "map, since its units are not Gaussian; take batch_norm() of infinitely many"
+            )
+        if state.radial:
+            state = replace(state, tangent=state.tangent + state.radial * state.covariance)
         values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
+        tangent = state.tangent * slopes.covariance
+        if state.radial:  # phi'(x) x = phi(x) wherever something was lost along the signal
+            root = np.sqrt(values.variance)
+            tangent -= state.radial * root[:, None] * root * (1 - values.one_minus)
         return State(
             variance=values.variance,
             one_minus=values.one_minus,
             mean=self._mean(state.variance),
-            tangent=state.tangent * slopes.covariance,
+            tangent=tangent,
             gaussian=False,
             error=state.error + max(values.error, slopes.error),
             one_minus_error=state.one_minus_error + values.one_minus_error,
@@ -127,7 +139,8 @@ def activation(phi: Callable | str | Activation) -> Layer:
     return ActivationLayer(as_activation(phi))
 
 
-def _variance(name: str, value: float) -> float:
+def dense_variance(name: str, value: float) -> float:
+    """A variance that a person gave, checked."""
     variance = checked_variances(name, value, ">= 0")
     if variance.ndim:
         raise ValueError(f"{name}: must be one variance, got an array of shape {variance.shape}")

@@ -16,6 +16,7 @@ gradient, the averaged partial Jacobian of Doshi, He & Gromov 2023, arXiv 2111.1
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,6 +42,9 @@ class State:
         gaussian: whether the units are jointly Gaussian, as behind a dense layer.
         error: estimate of the relative errors of variances.
         one_minus_error: that of `one_minus`, beside its largest entry.
+        batch: of how many inputs each unit was normalised: it is Gaussian but for its size.
+        radial: `r` where directions `dx` lost the part along the signal, so that given `x` their
+            `<dx_a dx_b>` is `tangent_ab + r (K_ab - x_a x_b)`.
     """
 
     variance: Array
@@ -50,6 +54,8 @@ class State:
     gaussian: bool
     error: float = 0.0
     one_minus_error: float = 0.0
+    batch: float = inf
+    radial: float = 0.0
 
     @property
     def covariance(self) -> Array:
@@ -83,8 +89,8 @@ def joined(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
 
     With `r^k = sqrt(variance^k)` and `r = sqrt(sum_k variance^k)`,
 
-        r_a r_b (1 - c_ab) = sum_k r^k_a r^k_b (1 - c^k_ab) + rest,
-        rest = sum_(j < k) (r^j_a r^k_b - r^k_a r^j_b)^2 / (r_a r_b + sum_k r^k_a r^k_b)
+        r_a r_b (1 - c_ab) = sum_k r^k_a r^k_b (1 - c^k_ab)
+            + sum_(j < k) (r^j_a r^k_b - r^k_a r^j_b)^2 / (r_a r_b + sum_k r^k_a r^k_b)
 
     by Lagrange's identity: no term is negative, so no digit is lost.
     """
@@ -134,7 +140,7 @@ def start(q: ArrayLike, correlation: ArrayLike | None = None) -> State:
     if variance.ndim != 1 or c.shape != (len(variance),) * 2:
         raise ValueError(
             "q, correlation: must be one variance or n of them, and one correlation of two inputs "
-            f"or an n x n matrix, got shapes {variances.shape} and {np.shape(correlation)}"
+            f"or an n x n matrix, got shapes {variances.shape} and {c.shape}"
         )
     if not (np.all(np.abs(c) <= 1) and np.array_equal(c, c.T) and np.all(np.diag(c) == 1)):
         raise ValueError(

@@ -1,0 +1,199 @@
+r"""Activations of several pre-activations: maxout, gated units, both signs side by side.
+
+The maximum of `K` independent pre-activations of variance `q`, for two inputs of correlation `c`:
+
+    E[max^2] = q M,   d/dc E[max max'] = q S(c),   S(c) = P(the same one is the largest for both)
+
+(Price's theorem), so half the mean squared difference is `q` times the integral of `S` from `c`
+to 1: nothing cancels. With `c = cos(t)`, `S` is a smooth function of the angle,
+
+    S = K E[Phi_2(x, y; c)^(K-1)],   x, y = cos(t/2) p + sin(t/2) r, cos(t/2) p - sin(t/2) r,
+
+of independent normal `p`, `r` and the bivariate normal distribution function. `S(1) = 1`: the mean
+squared gradient, and small differences, are passed on as they are, while the signal takes `M`. So
+for `K > 2`, where `M > 1`, no weights keep both: `weight_var = 1/M` is ordered.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
+
+from meanfield.activation import Activation, as_activation
+from meanfield.layers.dense import activation, dense, dense_variance
+from meanfield.layers.layer import Layer
+from meanfield.layers.state import State
+
+__all__ = ["gated", "maxout", "maxout_moments"]
+
+Array = NDArray[np.float64]
+
+_NODES = 48  # in the angle
+_QUADRATURE = 96  # Gauss-Legendre nodes on +-9 standard deviations, in p and in r
+_INNER = 24  # on the way from 0 to an angle
+_ERROR = 1e-13  # of the quadrature, seen against closed forms for ranks up to 5
+
+
+def _normal(count: int, sigmas: float) -> tuple[Array, Array]:
+    """Nodes and weights of a mean over a standard normal."""
+    x, w = np.polynomial.legendre.leggauss(count)
+    x = np.asarray(sigmas * x, np.float64)
+    w = np.asarray(w * np.exp(-0.5 * x**2), np.float64)
+    return x, w / np.sum(w)
+
+
+@lru_cache(maxsize=8)
+def maxout_moments(rank: int) -> tuple[float, float, float]:
+    r"""`E[m]`, `E[m^2]` and `E[m^4]` of the largest `m` of `rank` standard normals.
+
+    Example:
+        >>> import meanfield.layers as ml
+        >>> round(1 / ml.maxout_moments(3)[1], 6)  # weight_var of Tseran & Montufar 2023
+        0.783905
+    """
+    from scipy.special import ndtr
+
+    x, w = _normal(400, 13.0)
+    density = rank * w * ndtr(x) ** (rank - 1)
+    first, second, fourth = (float(np.sum(density * x**k)) for k in (1, 2, 4))
+    return first, second, fourth
+
+
+@lru_cache(maxsize=8)
+def _same(rank: int) -> Array:
+    """`S` as a Chebyshev series in the angle, on [0, pi]."""
+    from scipy.special import ndtr, owens_t
+
+    u = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
+    z, w = _normal(_QUADRATURE, 9.0)
+    values = np.empty_like(u)
+    for k, t in enumerate(0.5 * np.pi * (1 + u)):
+        p, r = np.cos(t / 2) * z[:, None], np.sin(t / 2) * z
+        x, y = p + r, p - r
+        # Owen 1956: the distribution function Phi_2(x, y) by his function T of either argument
+        both = 0.5 * (ndtr(x) + ndtr(y)) - 0.5 * (x * y < 0)
+        both -= owens_t(x, (y / x - np.cos(t)) / np.sin(t))
+        both -= owens_t(y, (x / y - np.cos(t)) / np.sin(t))
+        values[k] = rank * np.sum(w[:, None] * w * np.clip(both, 0.0, 1.0) ** (rank - 1))
+    series = np.array(chebyshev.chebvander(u, _NODES - 1).T @ values * (2 / _NODES), np.float64)
+    series[0] *= 0.5
+    return series
+
+
+@dataclass(frozen=True)
+class Maxout(Layer):
+    """See `maxout`."""
+
+    rank: int
+    weight_var: float
+    bias_var: float
+    mixes = True
+
+    def __call__(self, state: State) -> State:
+        pre = dense(self.weight_var, self.bias_var)(state)
+        mean, second, _ = maxout_moments(self.rank)
+        angle = 2 * np.arcsin(np.sqrt(0.5 * pre.one_minus))
+        same = _same(self.rank)
+        x, w = np.polynomial.legendre.leggauss(_INNER)
+        t = 0.5 * angle[..., None] * (1 + x)
+        of_same = w * np.sin(t) * chebyshev.chebval(2 * t / np.pi - 1, same)
+        return State(
+            variance=second * pre.variance,
+            one_minus=0.5 * angle * np.sum(of_same, axis=-1) / second,
+            mean=mean * np.sqrt(pre.variance),
+            tangent=pre.tangent * chebyshev.chebval(2 * angle / np.pi - 1, same),
+            gaussian=False,
+            error=pre.error + _ERROR,
+            one_minus_error=pre.one_minus_error + _ERROR,
+        )
+
+    def sample(self, x: Array, rng: np.random.Generator) -> Array:
+        layer = dense(self.weight_var, self.bias_var)
+        return np.max([layer.sample(x, rng) for _ in range(self.rank)], axis=0)
+
+
+def maxout(rank: int, weight_var: float | None = None, bias_var: float = 0.0) -> Layer:
+    r"""The largest of `rank` independent dense layers, unit by unit.
+
+    `K'_aa = M (weight_var K_aa + bias_var)`, and see the module for two inputs. Random directions
+    are multiplied by `weight_var`; the direction of the signal itself by `weight_var M`.
+
+    Args:
+        rank: how many, at least 1.
+        weight_var: of each; `1/M`, which keeps the size of the signal, if not given.
+        bias_var: of each.
+
+    Raises:
+        ValueError: an argument is outside its range.
+
+    Source: Tseran & Montufar 2023, arXiv 2301.06956: `M = 1, 1.27566, 1.55133, ...`
+
+    Example:
+        >>> import meanfield.layers as ml
+        >>> trace = ml.propagate(ml.repeat(ml.maxout(rank=5), 10), q=1.0, correlation=0.5)
+        >>> [round(float(x), 4) for x in (trace.variance[-1], trace.gradient[-1])]
+        [1.0, 0.0028]
+    """
+    if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 1:
+        raise ValueError(f"rank: must be a whole number, at least 1, got {rank!r}")
+    weight_var = 1 / maxout_moments(int(rank))[1] if weight_var is None else weight_var
+    return Maxout(
+        int(rank), dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var)
+    )
+
+
+@dataclass(frozen=True)
+class Gated(Layer):
+    """See `gated`."""
+
+    phi: Activation
+    weight_var: float
+    bias_var: float
+    mixes = True
+
+    def __call__(self, state: State) -> State:
+        linear = dense(self.weight_var, self.bias_var)(state)
+        gate = activation(self.phi)(linear)
+        return State(
+            variance=gate.variance * linear.variance,
+            # correlations multiply
+            one_minus=linear.one_minus + gate.one_minus * linear.correlation,
+            mean=np.zeros_like(linear.variance),
+            tangent=linear.tangent * gate.covariance + gate.tangent * linear.covariance,
+            gaussian=False,
+            error=linear.error + gate.error,
+            one_minus_error=linear.one_minus_error + gate.one_minus_error,
+        )
+
+    def sample(self, x: Array, rng: np.random.Generator) -> Array:
+        layer = dense(self.weight_var, self.bias_var)
+        gate = np.asarray(self.phi(layer.sample(x, rng)), np.float64)
+        return gate * layer.sample(x, rng)
+
+
+def gated(phi: Callable | str | Activation, weight_var: float, bias_var: float = 0.0) -> Layer:
+    r"""A gated unit, `y = phi(u) v` of two independent dense layers; SwiGLU with `"silu"`.
+
+    `K'_ab = E[phi(u_a) phi(u_b)] K_ab`, of degree four in the signal where `phi` is linear: far
+    from its size no weights keep it, so it wants a norm before it.
+
+    Args:
+        phi: the activation of the gate: `"sigmoid"` for GLU, `"silu"` for SwiGLU, `"gelu"`, ...
+        weight_var: of either dense layer.
+        bias_var: of either.
+
+    Source: Shazeer 2020, arXiv 2002.05202, for the units.
+
+    Example:
+        >>> import meanfield.layers as ml
+        >>> ml.propagate(ml.gated("relu", weight_var=1.0), q=2.0).variance  # q/2 of one, q
+        array([2., 2.])
+    """
+    return Gated(
+        as_activation(phi),
+        dense_variance("weight_var", weight_var),
+        dense_variance("bias_var", bias_var),
+    )

@@ -1,0 +1,100 @@
+r"""What takes entries away: dropout from signals, pruning and averaging from weights.
+
+    dropout    K_aa / keep, K_ab as it is: a mask for each input, so no two stay alike
+    pruned     weight_var times the share of it that the kept weights hold
+    averaged   weight_var and bias_var over the number of models
+
+The last two are dense layers of another variance. To be where the whole layer was, multiply the
+kept weights by the inverse root of that share.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.layers.layer import Layer
+from meanfield.layers.state import State
+
+__all__ = ["dropout", "kept_variance"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """See `dropout`."""
+
+    keep: float
+
+    def __call__(self, state: State) -> State:
+        apart = ~np.eye(len(state.variance), dtype=bool)
+        return replace(
+            state,
+            variance=state.variance / self.keep,
+            one_minus=np.where(apart, 1 - self.keep + self.keep * state.one_minus, 0.0),
+            tangent=state.tangent * np.where(apart, 1.0, 1 / self.keep),
+            gaussian=False,
+        )
+
+    def sample(self, x: Array, rng: np.random.Generator) -> Array:
+        return x * (rng.random(x.shape) < self.keep) / self.keep
+
+
+def dropout(rate: float) -> Layer:
+    r"""Inverted dropout: `y = x mask / (1 - rate)`, a mask for each input.
+
+    `K'_aa = K_aa / (1 - rate)`, `K'_ab = K_ab`. Two inputs never become one, and no weights put a
+    network with dropout on the edge of chaos: their correlation goes to `c* < 1`, in a finite
+    depth scale.
+
+    Args:
+        rate: probability in [0, 1) with which an entry is dropped.
+
+    Raises:
+        ValueError: it is outside.
+
+    Source: Schoenholz et al. 2017, arXiv 1611.01232, section 5.
+
+    Example:
+        >>> import meanfield.layers as ml
+        >>> layer = ml.serial(ml.activation("relu"), ml.dropout(0.1), ml.dense(2 * 0.9))
+        >>> round(float(ml.propagate(ml.repeat(layer, 100), 1.0, 1.0).correlation[-1]), 4)
+        0.6271
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate: must be in [0, 1), got {rate!r}")
+    return Dropout(1.0 - float(rate))
+
+
+def kept_variance(keep: float, by: str = "magnitude") -> float:
+    r"""The share of the variance of Gaussian weights that those hold which pruning keeps.
+
+    `keep` at random; `keep + 2 t n(t)`, `t = Phi^-1(1 - keep/2)`, of the largest by magnitude, with
+    the normal density `n`. A pruned layer is `dense(weight_var * kept_variance(keep))`; divide its
+    weights by the root of it to return to where it was.
+
+    Args:
+        keep: share of the weights that are kept, in (0, 1].
+        by: `"magnitude"` or `"random"`.
+
+    Raises:
+        ValueError: an argument is outside.
+
+    Source: Hayou et al. 2021, arXiv 2002.08797.
+
+    Example:
+        >>> import meanfield.layers as ml
+        >>> round(ml.kept_variance(0.2), 4), ml.kept_variance(0.2, by="random")
+        (0.6498, 0.2)
+    """
+    from scipy.stats import norm
+
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep: must be in (0, 1], got {keep!r}")
+    if by not in ("magnitude", "random"):
+        raise ValueError(f"by: must be 'magnitude' or 'random', got {by!r}")
+    if by == "random" or keep == 1:
+        return float(keep)
+    t = norm.isf(keep / 2)
+    return float(keep + 2 * t * norm.pdf(t))

@@ -1,0 +1,250 @@
+"""Each kind of layer against its closed form or published constants, and finite networks."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import meanfield as mf
+import meanfield.layers as ml
+from test_layers import pair
+
+# 4 standard errors of a mean over draws, and the 1/n of infinite-width theory
+DRAWS, WIDTH = 120, 300
+
+
+def agrees(layer: ml.Layer, q: tuple[float, float], c: float, bias: float = 3 / WIDTH) -> None:
+    """Mean squares and products of finite networks, two inputs, against the map."""
+    trace = ml.propagate(layer, q, np.array([[1, c], [c, 1]]))
+    rng = np.random.default_rng(3)
+    outputs = [layer.sample(pair(WIDTH, q, c, rng), rng) for _ in range(DRAWS)]
+    measured = np.array(
+        [[np.mean(x[a] * x[b]) for a, b in ((0, 0), (1, 1), (0, 1))] for x in outputs]
+    )
+    v = trace.variance[-1]
+    expected = np.array([*v, trace.correlation[-1][0, 1] * math.sqrt(np.prod(v))])
+    error = np.std(measured, axis=0) / math.sqrt(DRAWS)
+    size = math.sqrt(np.prod(v))
+    assert np.all(np.abs(np.mean(measured, axis=0) - expected) <= 4 * error + bias * size)
+
+
+FINITE = {
+    "rms_norm": ml.serial(ml.activation("relu"), ml.rms_norm(), ml.dense(1.3)),
+    "layer_norm": ml.serial(ml.activation("relu"), ml.layer_norm(), ml.dense(1.3)),
+    "dropout": ml.repeat(ml.serial(ml.activation("relu"), ml.dropout(0.2), ml.dense(1.5)), 3),
+    "maxout": ml.repeat(ml.maxout(3), 3),
+    "gated": ml.serial(ml.gated("silu", 1.5, 0.1), ml.rms_norm(), ml.gated("sigmoid", 2.0)),
+    "attention": ml.residual(ml.attention(tokens=2, value_var=0.8)),
+}
+
+
+@pytest.mark.parametrize("name", FINITE)
+def test_finite_networks(name: str) -> None:
+    q = (1.0, 1.0) if name == "attention" else (0.7, 1.9)
+    agrees(FINITE[name], q, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("phi", "exponent"), [("relu", 1.0), ("gelu", 1.0720), ("tanh", 1.1778), ("silu", 1.0666)]
+)
+def test_layer_norm_and_skip_grow_as_a_power(phi: str, exponent: float) -> None:
+    """Doshi, He & Gromov 2023: `zeta = weight_var E[phi'^2] / (weight_var E[phi^2] + bias_var)`."""
+    block = ml.residual(ml.serial(ml.layer_norm(), ml.activation(phi), ml.dense(2.0)))
+    trace = ml.propagate(ml.repeat(block, 800), q=1.0)
+    m = mf.Activation(phi).moments(np.ones(1)).value[0]
+    assert m[3] / m[1] == pytest.approx(exponent, abs=6e-5)
+    assert trace.exponent == pytest.approx(exponent, abs=1.5 / 400)  # of O(1/l)
+    assert trace.verdict is ml.TraceVerdict.GROWS
+
+
+@given(scale=st.floats(1e-3, 1e3), c=st.floats(-0.9, 0.99))
+def test_norms_forget_the_scale(scale: float, c: float) -> None:
+    one, other = (ml.propagate(ml.layer_norm(), q, c) for q in (1.0, scale))
+    assert one.variance[-1] == other.variance[-1] == 1
+    assert other.one_minus[-1] == pytest.approx(1 - c, rel=1e-14)
+    assert other.gradient[-1] == pytest.approx(1 / scale, rel=1e-14)
+
+
+def test_batch_norm_of_infinitely_many() -> None:
+    """Gradients of ReLU grow by `pi / (pi - 1)`, whatever the weights; in general by
+    `E[phi'^2] / Var(phi)`."""
+    for phi in ("relu", "tanh", "gelu"):
+        layer = ml.serial(ml.batch_norm(), ml.activation(phi), ml.dense(0.7, 0.3))
+        trace = ml.propagate(ml.repeat(layer, 4), q=2.0, correlation=0.3)
+        m = mf.Activation(phi).moments(np.ones(1)).value[0]
+        expected = m[3] / (m[1] - m[0] ** 2)
+        assert trace.partial_jacobian(3, 4) == pytest.approx(expected, rel=1e-12)
+    relu = ml.serial(ml.batch_norm(), ml.activation("relu"), ml.dense(9.0))
+    growth = ml.propagate(ml.repeat(relu, 4), q=1.0, correlation=0.3).partial_jacobian(3, 4)
+    assert growth == pytest.approx(math.pi / (math.pi - 1), rel=1e-12)
+
+
+@pytest.mark.parametrize("batch", [8, 24])
+def test_batch_norm_of_a_batch(batch: int) -> None:
+    """ReLU, finite networks with tangents: the correlation between inputs and the growth."""
+    layer = ml.serial(ml.batch_norm(batch), ml.activation("relu"), ml.dense(2.0))
+    trace = ml.propagate(ml.repeat(layer, 4), q=1.0, correlation=0.0)
+    rng, width, logs, products = np.random.default_rng(0), 256, [], []
+    for _ in range(40):
+        x, dx = rng.normal(size=(2, batch, width))
+        sizes = []
+        for _ in range(4):
+            x, dx = x - np.mean(x, axis=0), dx - np.mean(dx, axis=0)
+            deviation = np.sqrt(np.mean(x**2, axis=0))
+            u = x / deviation
+            du = (dx - u * np.mean(u * dx, axis=0)) / deviation
+            weights = rng.normal(size=(width, width)) * math.sqrt(2 / width)
+            x, dx = np.maximum(u, 0) @ weights, (u > 0) * du @ weights
+            sizes.append(np.mean(dx**2))
+        logs.append(np.diff(np.log(sizes))[1:])
+        square = np.mean(x**2)
+        products.append((np.mean(np.sum(x, axis=0) ** 2) / batch - square) / (batch - 1) / square)
+    error = np.std(logs) / math.sqrt(2 * 40)
+    expected = math.log(trace.partial_jacobian(3, 4))
+    # 1/n: a ratio of means of heavy-tailed 1/deviation^2, of batch - 1 degrees of freedom
+    assert abs(np.mean(logs) - expected) <= 4 * error + 6 / width
+    assert (
+        abs(np.mean(products) - trace.correlation[-1]) <= 4 * np.std(products) / 60**0.5 + 3 / 400
+    )
+
+
+def test_dropout_has_no_edge_of_chaos() -> None:
+    """At every weight variance two inputs end apart: `c* = keep R(c*)` for ReLU."""
+    for weight_var in (1.0, 2.0, 3.0):
+        layer = ml.serial(ml.activation("relu"), ml.dropout(0.3), ml.dense(weight_var))
+        c = ml.propagate(ml.repeat(layer, 200), 1.0, 1.0).correlation[-1]
+        mapped = mf.correlation_map(mf.Network("relu", 2.0))(c)
+        assert c == pytest.approx(0.7 * mapped, abs=1e-12) and c < 0.5
+
+
+def test_kept_variance() -> None:
+    """Shares of theory, and of a million Gaussians cut by magnitude."""
+    expected = {0.5: 0.9287, 0.2: 0.6498, 0.1: 0.4393, 0.05: 0.2791, 0.01: 0.0845}
+    weights = np.sort(np.abs(np.random.default_rng(0).normal(size=10**6)))[::-1]
+    for keep, share in expected.items():
+        found = ml.kept_variance(keep)
+        assert found == pytest.approx(share, abs=5e-5)
+        sampled = np.sum(weights[: int(keep * 10**6)] ** 2) / 10**6
+        assert found == pytest.approx(sampled, abs=5 * math.sqrt(2e-6))
+    assert ml.kept_variance(0.3, by="random") == 0.3 and ml.kept_variance(1.0) == 1.0
+
+
+# Tseran & Montufar 2023, table 1, and orders of normal samples in closed form
+@pytest.mark.parametrize(
+    ("rank", "second", "fourth", "at_zero"),
+    [
+        (1, 1.0, 3.0, 0.0),
+        (2, 1.0, 3.0, 1 / math.pi),
+        (3, 1 + math.sqrt(3) / (2 * math.pi), 4.194546, 0.56143),
+        (4, 1 + math.sqrt(3) / math.pi, 5.389092, 0.68304),
+        (5, 1.800020, 6.523395, 0.75137),
+    ],
+)
+def test_maxout(rank: int, second: float, fourth: float, at_zero: float) -> None:
+    m1, m2, m4 = ml.maxout_moments(rank)
+    assert m2 == pytest.approx(second, rel=1e-6 if rank == 5 else 1e-13)
+    assert m4 == pytest.approx(fourth, rel=3e-7)
+    trace = ml.propagate(ml.maxout(rank), 1.0, 0.0)
+    assert trace.variance[-1] == pytest.approx(1.0, rel=1e-14)
+    assert trace.correlation[-1] == pytest.approx(m1**2 / m2, abs=1e-13)
+    assert trace.correlation[-1] == pytest.approx(at_zero, abs=1e-5)
+    # small differences shrink by weight_var: rank 2 is critical, above is ordered
+    near = ml.propagate(ml.maxout(rank), 1.0, 1 - 2.0**-40).one_minus[-1] * 2.0**40
+    assert near == pytest.approx(1 / m2, rel=1e-5)
+
+
+@given(c=st.floats(-1, 1))
+def test_maxout_of_two(c: float) -> None:
+    """`max(x, y) = (x + y)/2 + |x - y|/2`: half linear, half the dual of the absolute value."""
+    found = ml.propagate(ml.maxout(2), 1.0, c).correlation[-1]
+    dual = 2 / math.pi * (math.sqrt(1 - c * c) + c * math.asin(c))
+    assert found == pytest.approx((c + dual) / 2, abs=1e-13)
+
+
+def test_gated_units_of_linear_gates() -> None:
+    """`u v` of two independent Gaussians: `K' = K^2`, gradients by `2 K`."""
+    trace = ml.propagate(ml.gated("identity", 1.0), [1.0, 3.0], np.array([[1, 0.5], [0.5, 1]]))
+    np.testing.assert_allclose(trace.variance[-1], [1.0, 9.0], rtol=1e-14)
+    assert trace.correlation[-1][0, 1] == pytest.approx(0.25, abs=1e-14)
+    np.testing.assert_allclose(trace.gradient[-1], [2.0, 6.0], rtol=1e-14)
+
+
+def test_convolution_modes() -> None:
+    """One layer of the exact covariance of a circle, mode by mode, and a finite one."""
+    n, k = 8, 3
+    image = 0.5 * np.cos(2 * np.pi * np.subtract.outer(np.arange(n), np.arange(n)) * k / n) + 0.5
+    layer = ml.convolution(kernel=5, weight_var=1.4, bias_var=0.2)
+    trace = ml.propagate(layer, np.ones(n), image)
+    covariance = trace.correlation[-1] * 1.6
+    # the covariance K_(a)(b) depends on a - b alone: a shift of both changes nothing
+    np.testing.assert_allclose(covariance, 1.4 * image + 0.2, rtol=1e-13)
+    # a covariance that varies along the diagonal is multiplied by lambda_k
+    ripple = 1 + 0.3 * np.cos(2 * np.pi * np.arange(n) / n)
+    after = ml.propagate(layer, ripple, np.eye(n)).variance[-1]
+    modes = ml.fourier_modes(layer, n)
+    np.testing.assert_allclose(after, 1.6 + 1.4 * modes[1] * (ripple - 1), rtol=1e-13)
+    assert np.all(ml.fourier_modes(ml.convolution(3, 1.0, weights="delta-orthogonal"), n) == 1)
+
+
+def test_convolution_of_finite_width() -> None:
+    layer = ml.serial(ml.convolution(3, 1.5, 0.1), ml.activation("tanh"), ml.convolution(3, 1.2))
+    q = 1 + 0.5 * np.cos(2 * np.pi * np.arange(5) / 5)
+    expected = ml.propagate(layer, q, np.eye(5)).variance[-1]
+    rng, squares = np.random.default_rng(0), []
+    for _ in range(100):
+        basis = np.linalg.qr(rng.normal(size=(200, 5)))[0].T * math.sqrt(200)
+        squares.append(np.mean(layer.sample(np.sqrt(q)[:, None] * basis, rng) ** 2, axis=1))
+    error = np.std(squares, axis=0) / 10
+    assert np.all(np.abs(np.mean(squares, axis=0) - expected) <= 4 * error + 3 / 200 * expected)
+
+
+def test_uniform_attention() -> None:
+    """Noci et al. 2022: rank collapses after a few layers, not with `1/L` branches."""
+    block = ml.residual(ml.attention(tokens=64))
+    assert ml.propagate(ml.repeat(block, 10), 1.0, 0.0).correlation[-1] == pytest.approx(
+        0.941, abs=5e-4
+    )
+    for depth in (50, 200):
+        scaled = ml.residual(ml.attention(tokens=64), scale=lambda depth: depth**-0.5)
+        c = ml.propagate(ml.repeat(scaled, depth), 1.0, 0.0).correlation[-1]
+        assert c == pytest.approx(0.026, abs=5e-4)
+
+
+@given(q=st.floats(0.1, 5), c=st.floats(0, 0.95), ratio=st.floats(1.01, 20))
+def test_attention_condenses_above_beta_c(q: float, c: float, ratio: float) -> None:
+    critical = ml.critical_beta(q, q * c)
+    below = ml.propagate(ml.attention(beta=0.99 * critical), q, c)
+    assert below.variance[-1] == pytest.approx(q * c, abs=1e-14 * q) and below.error[-1] < 1e-12
+    above = ml.propagate(ml.attention(beta=ratio * critical, tokens=1e6), q, c)
+    share = 1 - 1 / ratio
+    assert above.variance[-1] == pytest.approx(q * (c + (1 - c) * share), abs=1.1e-6 * q)
+    assert above.error[-1] == pytest.approx(1 / math.log(1e6)) and np.isnan(above.gradient[-1])
+
+
+BAD = [
+    (lambda: ml.dropout(1.0), "rate: must be in"),
+    (lambda: ml.kept_variance(0.0), "keep: must be in"),
+    (lambda: ml.kept_variance(0.5, by="size"), "by: must be"),
+    (lambda: ml.maxout(0), "rank: must be"),
+    (lambda: ml.convolution(4, 1.0), "kernel: must be an odd number"),
+    (lambda: ml.convolution(3, 1.0, weights="orthogonal"), "weights: must be"),
+    (lambda: ml.batch_norm(3), "batch: must be above 3"),
+    (lambda: ml.propagate(ml.batch_norm(16)), "batch_norm: needs inputs"),
+    (
+        lambda: ml.propagate(ml.serial(ml.batch_norm(16), ml.activation("tanh")), 1.0, 0.1),
+        "behind a batch norm of 16 inputs",
+    ),
+    (lambda: ml.propagate(ml.layer_norm(), q=0.0), "norm: a signal of variance 0"),
+    (lambda: ml.attention(beta=-1.0), "beta: must be"),
+    (lambda: ml.attention(tokens=1), "tokens: must be"),
+    (lambda: ml.critical_beta(1.0, 1.0), "q, p: must have"),
+    (lambda: ml.propagate(ml.attention(), q=1.0), "attention: needs tokens"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD)
+def test_bad_input(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
