@@ -32,6 +32,8 @@ from meanfield.layers.critical import CriticalScale, critical, fixup_scale
 from meanfield.layers.dense import activation, dense
 from meanfield.layers.graph.aggregate import aggregate
 from meanfield.layers.graph.network import GraphNetwork, GraphVerdict, graph_network
+from meanfield.layers.graph.sample import GraphSample, sample_graph_network
+from meanfield.layers.graph.virgo import Virgo, virgo
 from meanfield.layers.layer import Layer
 from meanfield.layers.maxout import gated, maxout, maxout_moments
 from meanfield.layers.noise import dropout, kept_variance
@@ -42,11 +44,13 @@ from meanfield.layers.state import State
 __all__ = [
     "CriticalScale",
     "GraphNetwork",
+    "GraphSample",
     "GraphVerdict",
     "Layer",
     "State",
     "Trace",
     "TraceVerdict",
+    "Virgo",
     "activation",
     "aggregate",
     "attention",
@@ -70,5 +74,7 @@ __all__ = [
     "repeat",
     "residual",
     "rms_norm",
+    "sample_graph_network",
     "serial",
+    "virgo",
 ]

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from meanfield.layers.graph.network import GraphNetwork
 
-__all__ = ["oversmoothing"]
+__all__ = ["graph_scale", "oversmoothing"]
 
-_FLOOR = 1e-16  # 1 - c below is drawn on the edge
+_FLOOR = 1e-28  # 1 - c below is drawn on the edge
 
 
 def oversmoothing(
@@ -79,3 +79,38 @@ def _label(network: "GraphNetwork") -> str:
     if network.residual_scale is not None:
         parts.append(f"branches of scale {network.residual_scale:.3g}")
     return ", ".join(parts)
+
+
+def graph_scale(network: "GraphNetwork", ax: "Axes | None" = None) -> "Axes":
+    """Draw the variances of the nodes and the growth of gradients against depth.
+
+    Args:
+        network: a result of `meanfield.layers.graph_network`.
+        ax: axes to draw on; new ones if not given.
+
+    Returns:
+        The axes, of logarithmic height.
+
+    Example:
+        >>> import meanfield as mf, meanfield.layers as ml
+        >>> ring = ml.graph_network([[0, 1, 1], [1, 0, 1], [1, 1, 0]], depth=10)
+        >>> mf.plot.graph_scale(ring).get_yscale()
+        'log'
+    """
+    depth = np.arange(network.depth + 1)
+    with axes(ax, "signals of the nodes") as ax:
+        (color, dashes), (other, dots) = CYCLE[:2]
+        variance = np.where(network.variance > 0, network.variance, np.nan)
+        ax.plot(depth, network.scale, color=color, linestyle=dashes, label="variance, mean")
+        if len(network.nodes) > 1:
+            ax.fill_between(
+                depth, np.nanmin(variance, axis=1), np.nanmax(variance, axis=1), color=color,
+                alpha=0.15, linewidth=0, label="range over nodes",
+            )  # fmt: skip
+        ax.plot(
+            depth, network.gradient, color=other, linestyle=dots, label="squared gradient, mean"
+        )
+        ax.set(xlabel="depth (layers)", yscale="log", ylabel="variance $K_{aa}$, gradient growth")
+        ax.locator_params(axis="x", integer=True)
+        legend(ax)
+    return ax

@@ -99,8 +99,6 @@ def read_edges(path: str | Path, directed: bool = False) -> tuple[Any, list[str]
         try:
             weight = float(words[2]) if len(words) == 3 else 1.0
         except ValueError:
-            if not edges and number == 1:  # names of columns
-                continue
             raise MeanFieldError(
                 f"{where}: the weight must be a number, got {words[2]!r}"
             ) from None
@@ -143,15 +141,28 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
                     break
             else:
                 words = line.split()
-            heading = {word.lower() for word in words[:2]} in _HEADINGS
-            if not (first and heading):
+            if not (first and _is_heading(words)):
                 yield number, words
             first = False
 
 
+def _is_heading(words: list[str]) -> bool:
+    """Whether words name columns: a weight that is no number, or what ends of edges are called."""
+    if len(words) == 3:
+        return not _is_number(words[2])
+    return {word.lower() for word in words} in _HEADINGS
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
 _HEADINGS = [
-    {"source", "target"}, {"from", "to"}, {"first", "second"}, {"node1", "node2"}, {"u", "v"},
-    {"src", "dst"}, {"a", "b"}, {"i", "j"},
+    {"source", "target"}, {"from", "to"}, {"src", "dst"}, {"first", "second"}, {"node1", "node2"},
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ where `sum d` is of the order of `H` itself: whatever the variances of the nodes
 their differences is computed beside those differences, not beside 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,19 +47,24 @@ class Aggregate(Layer):
         variance = np.maximum(total**2 - _row_products(heard, weights), 0.0)
         one_minus, size = _complements(_times_rows(heard, weights), np.sqrt(variance), total)
         left = float(np.max(one_minus))
-        rounding = 4 * EPS * size / left if left > 0 else (np.inf if size > 0 else 0.0)
-        return State(
+        lost = 4 * EPS * size + 8 * EPS**2  # the square of what sums of rows are off by
+        return replace(
+            state,
             variance=variance * largest**2,
             one_minus=one_minus,
             mean=self.matrix @ state.mean,
             tangent=_times_rows(_times(self.matrix, state.tangent), self.matrix),
-            gaussian=state.gaussian,
             error=state.error + 4 * EPS,
-            one_minus_error=state.one_minus_error + rounding,
+            one_minus_error=state.one_minus_error + (lost / left if left > 0 else _unknown(size)),
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
         return self.matrix @ x
+
+
+def _unknown(size: float) -> float:
+    """The error beside a `1 - c` of 0: none if it was 0 before."""
+    return np.inf if size > 0 else 0.0
 
 
 def _complements(kernel: Array, scale: Array, total: Array) -> tuple[Array, float]:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.activation import Activation
 from meanfield.criticality import checked_numbers, checked_variances
 from meanfield.errors import MeanFieldError
+from meanfield.gaussian import MOMENTS
 from meanfield.layers.composition import Scale
 from meanfield.layers.graph.setup import Setup, set_up
 from meanfield.layers.state import State, start
@@ -32,6 +33,7 @@ _MATRICES = 6  # of n x n that are held at once: kernel and tangents, before and
 _MEMORY = 8e9
 _ONE = 1e-2  # nodes whose mean 1 - c is below are one
 _CHANGE = 1.0  # powers of e by which signal and gradient may change over the second half
+_LOST = 0.1  # gradients that are a tenth of what aggregation leaves of them
 
 
 class GraphVerdict(Enum):
@@ -137,9 +139,29 @@ class GraphNetwork:
             changes = [np.log(part[-1] / part[middle]) for part in (self.scale, self.gradient)]
         if not all(change <= _CHANGE for change in changes):  # nan is of an overflow
             return GraphVerdict.EXPLODES
-        if min(changes) < -_CHANGE:
+        # aggregation alone takes gradients of single nodes down to 1/n, and no farther
+        lost = self.gradient[-1] < _LOST / len(self.nodes)
+        if changes[0] < -_CHANGE or (changes[1] < -_CHANGE and lost):
             return GraphVerdict.VANISHES
         return GraphVerdict.OVERSMOOTHS if self.one_minus[-1] < _ONE else GraphVerdict.KEPT
+
+    def noise(self, width: int) -> Array:
+        r"""Variance of the log of the signal's size over networks of this width; by layer.
+
+        `ln |z_l|^2` of one signal is about normal, of variance `beta_l` and mean `-beta_l / 2`
+        below that of the mean, `beta_l = l (E[phi^4] / E[phi^2]^2 - 1) / width`: `5 l / width` for
+        ReLU. Nodes that are not yet one signal average some of it away.
+
+        Source: Hanin & Nica 2018, arXiv 1812.05994.
+        """
+        if not self.activation.is_homogeneous or self.residual_scale is not None:
+            raise MeanFieldError(
+                "noise: is known for homogeneous activations without residual branches; "
+                "sample_graph_network draws finite networks of any kind"
+            )
+        m = self.activation.moments(np.ones(1)).value[0]
+        excess = float(m[MOMENTS.index("phi4")] / m[MOMENTS.index("phi2")] ** 2 - 1)
+        return excess * np.arange(self.depth + 1) / width
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the kernel, as lists and numbers."""
