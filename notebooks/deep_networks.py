@@ -206,6 +206,11 @@ def _warm_and_cool(progress: jax.Array) -> jax.Array:
     return jnp.minimum(progress / 0.05, 0.5 + 0.5 * jnp.cos(jnp.pi * progress))
 
 
+def output(cell: Cell, weights: Weights, images: jax.Array) -> Output:
+    """What a network makes of images; compiled once for each kind of activation."""
+    return _output(weights, images, cell.parameters, cell.activation)
+
+
 @partial(jax.jit, static_argnames="activation")
 def _output(
     weights: Weights, images: jax.Array, parameters: dict[str, float], activation: str
@@ -213,32 +218,25 @@ def _output(
     return forward(mf.Activation(activation, **parameters), weights, images)
 
 
-def train(
-    cell: Cell,
-    optimizer: str,
-    rate: float,
-    seed: int,
-    setting: Setting,
-    progress: Callable[[str], None] = lambda text: None,
-) -> dict[str, float]:
+def train(cell: Cell, optimizer: str, rate: float, seed: int, setting: Setting) -> dict[str, float]:
     """Trains one network and measures it; stops early when its loss is no number any more."""
-    data, activation, parameters = digits(), cell.activation, cell.parameters
+    data = digits()
     drawing, batches = jax.random.split(jax.random.key(seed))
     weights = initial(cell.point, setting, drawing)
-    before = _output(weights, data.test, parameters, activation)
+    before = output(cell, weights, data.test)
     state = weights, OPTIMIZERS[optimizer].make(lambda step: 0.0).init(weights)
     losses, zeros = [], []
     for keys in jax.random.split(batches, setting.steps).reshape(-1, CHUNK):
         state, seen = _trained(
-            state, keys, rate, setting.steps, parameters, activation, optimizer, setting.batch
-        )
+            state, keys, rate, setting.steps, cell.parameters, cell.activation, optimizer,
+            setting.batch,
+        )  # fmt: skip
         for kept, values in zip((losses, zeros), seen, strict=True):
             kept.extend(values.tolist())
-        progress(f"loss {losses[-1]:.3g}")
         if not np.isfinite(losses[-1]):
             break
-    after = _output(state[0], data.test, parameters, activation)
-    on_training = _output(state[0], data.train, parameters, activation)
+    after = output(cell, state[0], data.test)
+    on_training = output(cell, state[0], data.train)
     accuracy = _accuracy(after.logits, data.test_labels)
     lost = not bool(jnp.all(jnp.isfinite(after.logits)))
     return {
