@@ -151,7 +151,7 @@ def accuracies(ax: Axes, rows: list[Row], steps: int, longer: int) -> None:
                     markersize=11, label=label)  # fmt: skip
     ax.axhspan(0, CHANCE, color=GREY, alpha=0.15, linewidth=0)
     ax.set(xlabel="sparsity chosen at initialisation", ylabel="test accuracy", ylim=(0, 1.02))
-    ax.text(0.99, CHANCE / 2, "fails: near chance, or NaN", ha="right", va="center",
+    ax.text(0.99, CHANCE - 0.01, "fails: near chance, or NaN", ha="right", va="top",
             transform=ax.get_yaxis_transform())  # fmt: skip
     legend(ax)
 
@@ -175,9 +175,8 @@ def _points(
     chosen = sorted({run["sparsity"] for run in runs})
     means = [fmean(run[column] for run in repeated(runs, sparsity=each)) for each in chosen]
     places = [run["sparsity"] + shift for run in runs]
-    ax.plot(
-        places, [run[column] for run in runs], alpha=0.5, markersize=4, **(look | {"linestyle": ""})
-    )
+    points: dict[str, Any] = look | {"linestyle": ""}
+    ax.plot(places, [run[column] for run in runs], alpha=0.5, markersize=4, **points)
     ax.plot([each + shift for each in chosen], means, label=label, markersize=0, **look)
 
 

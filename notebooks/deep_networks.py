@@ -33,7 +33,7 @@ class Cell:
     slope: float | None = None
 
     @property
-    def parameters(self) -> dict[str, float]:
+    def parameters(self) -> dict[str, Any]:
         """`tau` and `m` of the activation, as chosen at q = 1 on the edge of chaos."""
         return _chosen(self)
 
@@ -53,7 +53,7 @@ class Cell:
 
 
 @cache
-def _chosen(cell: Cell) -> dict[str, float]:
+def _chosen(cell: Cell) -> dict[str, Any]:
     if cell.activation == "relu":
         return {}
     if cell.slope is None:
@@ -93,7 +93,7 @@ def _adam(rate: optax.Schedule) -> optax.GradientTransformation:
 # large they are, so that exploding ones are no obstacle: the strongest objection to the theory.
 OPTIMIZERS = {
     "sgd": Optimizer(
-        partial(optax.sgd, momentum=0.9), (1e-3, 5e-4, 2.5e-4), (1e-4, 5e-5, 2e-5, 1e-5)
+        partial(optax.sgd, momentum=0.9), (1e-3, 5e-4, 2.5e-4, 1e-4), (5e-5, 2e-5, 1e-5)
     ),
     "adam": Optimizer(_adam, (4e-4, 2e-4, 1e-4), (8e-4,)),
 }
@@ -166,7 +166,7 @@ def forward(phi: Callable[[jax.Array], jax.Array], weights: Weights, images: jax
     return Output(logits, jnp.append(variances, variance), jnp.append(zeros, zero))
 
 
-State = tuple[Weights, Any]
+State = tuple[Any, Any]  # weights, and what the optimizer remembers
 
 
 @partial(jax.jit, static_argnames=("activation", "optimizer", "batch"))
@@ -175,7 +175,7 @@ def _trained(
     keys: jax.Array,
     rate: float,
     steps: int,
-    parameters: dict[str, float],
+    parameters: dict[str, Any],
     activation: str,
     optimizer: str,
     batch: int,
@@ -201,7 +201,7 @@ def _trained(
     return jax.lax.scan(step, state, keys)
 
 
-def _warm_and_cool(progress: jax.Array) -> jax.Array:
+def _warm_and_cool(progress: Any) -> jax.Array:
     """The learning rate in units of its largest: up in 5 % of the time, then down as a cosine."""
     return jnp.minimum(progress / 0.05, 0.5 + 0.5 * jnp.cos(jnp.pi * progress))
 
@@ -213,7 +213,7 @@ def output(cell: Cell, weights: Weights, images: jax.Array) -> Output:
 
 @partial(jax.jit, static_argnames="activation")
 def _output(
-    weights: Weights, images: jax.Array, parameters: dict[str, float], activation: str
+    weights: Weights, images: jax.Array, parameters: dict[str, Any], activation: str
 ) -> Output:
     return forward(mf.Activation(activation, **parameters), weights, images)
 
