@@ -74,14 +74,14 @@ class Setting:
 
 
 class Optimizer(NamedTuple):
-    """How a network is trained, the learning rates to choose from, and more for the unclipped."""
+    """How a network is trained; the learning rates to try, and more of them for the unclipped."""
 
     make: Callable[[optax.Schedule], optax.GradientTransformation]
     rates: tuple[float, ...]
-    more: tuple[float, ...]
+    more: tuple[float, ...] = ()
 
     def rates_of(self, cell: Cell) -> tuple[float, ...]:
-        """The unclipped have more to choose from, so that no rate is why they fail."""
+        """From the first on until the network trains; no rate is why the unclipped fail."""
         return self.rates + self.more if cell.activation in UNCLIPPED.values() else self.rates
 
 
@@ -92,10 +92,8 @@ def _adam(rate: optax.Schedule) -> optax.GradientTransformation:
 # The first takes gradients as they are, which is what the theory speaks of. The second hides how
 # large they are, so that exploding ones are no obstacle: the strongest objection to the theory.
 OPTIMIZERS = {
-    "sgd": Optimizer(
-        partial(optax.sgd, momentum=0.9), (1e-3, 5e-4, 2.5e-4, 1e-4), (5e-5, 2e-5, 1e-5)
-    ),
-    "adam": Optimizer(_adam, (4e-4, 2e-4, 1e-4), (8e-4,)),
+    "sgd": Optimizer(partial(optax.sgd, momentum=0.9), (5e-4, 2.5e-4), (1e-4, 5e-5, 1e-5)),
+    "adam": Optimizer(_adam, (2e-4, 1e-4)),
 }
 
 
