@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from meanfield.dynamical_isometry.isometry import Isometry, isometry
     from meanfield.dynamical_isometry.mirrored import mirrored, mirrored_weights
+    from meanfield.dynamical_isometry.residual import ResidualSpectrum, residual_spectrum
     from meanfield.dynamical_isometry.universal import UniversalSpectrum, universal_spectrum
     from meanfield.dynamical_isometry.verdict import IsometryVerdict
     from meanfield.errors import (
@@ -102,6 +103,7 @@ _MODULE_OF = {
     "NotElementwiseError": "errors",
     "Phase": "network",
     "PhaseDiagram": "phase",
+    "ResidualSpectrum": "dynamical_isometry.residual",
     "Simulation": "simulation.result",
     "Spectrum": "spectrum",
     "UniversalSpectrum": "dynamical_isometry.universal",
@@ -130,6 +132,7 @@ _MODULE_OF = {
     "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
     "q_for_depth": "dynamical_isometry.classes",
+    "residual_spectrum": "dynamical_isometry.residual",
     "simulate": "simulation.run",
     "tangent_kernel": "width",
     "universal_spectrum": "dynamical_isometry.universal",
@@ -161,6 +164,7 @@ __all__ = [
     "NotElementwiseError",
     "Phase",
     "PhaseDiagram",
+    "ResidualSpectrum",
     "Simulation",
     "Spectrum",
     "UniversalSpectrum",
@@ -189,6 +193,7 @@ __all__ = [
     "mirrored_weights",
     "phase_diagram",
     "q_for_depth",
+    "residual_spectrum",
     "simulate",
     "tangent_kernel",
     "universal_spectrum",

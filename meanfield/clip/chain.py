@@ -11,7 +11,7 @@ product with the matrix of transitions, and networks that have left are taken ou
 convex maps linear noise says far too little: drift weakens and noise grows on the way up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,13 +20,14 @@ from scipy.special import ndtr
 
 from meanfield.clip.moments import ClippedMoments
 
-__all__ = ["Chain", "chain_of"]
+__all__ = ["EXPLODED", "Chain", "chain_of"]
 
 Array = NDArray[np.float64]
 
 _CELLS_A_STEP = 4  # grid cells to a standard deviation of one step, at least
 _FEWEST, _MOST = 100, 600  # cells
 _LOW = 1e-2  # of the start: a lower variance is in the first cell
+EXPLODED = 1e6  # times the start: what exceeds it explodes
 
 
 class Chain(NamedTuple):
@@ -37,20 +38,28 @@ class Chain(NamedTuple):
         variance: centres of the cells, shape (cells,).
         probability: of each cell in each layer, the first at index 0, shape (depth + 1, cells);
         left: that the network has left before or in that layer, shape (depth + 1,).
+        sampling: variance of the mean square of a layer's pre-activations, given the variance
+            of the pre-activations themselves, shape (cells,).
     """
 
     edges: Array
     variance: Array
     probability: Array
     left: Array
+    sampling: Array
 
-    def quantiles(self, p: Array) -> Array:
-        """Variances below which a share of networks is, shape (len(p), depth + 1)."""
-        below = np.concatenate(
-            [np.zeros((len(self.left), 1)), np.cumsum(self.probability, axis=1)], axis=1
-        )
+    def quantiles(self, shares: Sequence[float]) -> Array:
+        """Mean squares below which shares of the networks are, inf among those that left.
+
+        Shape (shares, depth + 1).
+
+        Given its variance, the mean square of a layer is that of a sample of `width` neurons.
+        """
+        below = self.probability @ _below(self.edges, self.variance, self.sampling)
         log = np.log(self.edges)
-        return np.exp([[np.interp(share, row, log) for row in below] for share in p])
+        # inf: among those that have left
+        found = [[np.interp(share, row, log, right=np.inf) for row in below] for share in shares]
+        return np.exp(found)
 
 
 def chain_of(
@@ -85,19 +94,16 @@ def chain_of(
         return mean, np.maximum(spread, 1e-12 * mean**2) / width
 
     low = max(bias_var, _LOW * start)
-    high = leaves if np.isfinite(leaves) else _top(step, bias_var, start)
+    high, leaving = (leaves, True) if np.isfinite(leaves) else _top(step, bias_var, start)
     near = np.geomspace(max(low, 0.5 * start), high, 32)
     relative = float(np.min(np.sqrt(step(near)[1]) / near))
     cells = int(np.clip(_CELLS_A_STEP * np.log(high / low) / relative, _FEWEST, _MOST))
     edges = np.geomspace(low, high, cells + 1)
     centre = np.sqrt(edges[1:] * edges[:-1])
     mean, variance = step(centre)
-    # Wilson & Hilferty 1931: the cube root of a gamma variable is nearly normal
-    ninth = (variance / (9 * mean**2))[:, None]
-    root = np.cbrt(np.maximum(edges - bias_var, 0.0) / mean[:, None])
-    below = ndtr((root - (1 - ninth)) / np.sqrt(ninth))
+    below = _below(np.maximum(edges - bias_var, 0.0), mean, variance)
     below[:, 0] = 0.0  # what is lower is in the first cell
-    if np.isinf(leaves):
+    if not leaving:
         below[:, -1] = 1.0
     transition = np.diff(below, axis=1)
     probability = np.zeros((depth + 1, cells))
@@ -108,16 +114,29 @@ def chain_of(
     for layer in range(depth):
         probability[layer + 1] = probability[layer] @ transition
     left = np.clip(1 - np.sum(probability, axis=1), 0.0, 1.0)
-    return Chain(edges, centre, probability, left)
+    lost = (centre - bias_var) ** 2 * is_orthogonal
+    return Chain(edges, centre, probability, left, 2 * (centre**2 - lost) / width)
 
 
-def _top(step: Any, bias_var: float, start: float) -> float:
-    """A variance that no noise exceeds: ten standard deviations above where the map ends up."""
+def _below(x: Array, mean: Array, variance: Array) -> Array:
+    """Probabilities of gamma variables to be below `x`: a row to a mean, a column to an `x`.
+
+    By Wilson & Hilferty 1931: the cube root of such a variable is nearly normal.
+    """
+    ninth = (variance / (9 * mean**2))[:, None]
+    return ndtr((np.cbrt(x / mean[:, None]) - (1 - ninth)) / np.sqrt(ninth))
+
+
+def _top(step: Any, bias_var: float, start: float) -> tuple[float, bool]:
+    """A variance that noise does not exceed, ten standard deviations above where the map ends up.
+
+    Where there is none, one that is far away, and True: what exceeds that is gone.
+    """
     top = start
-    for _ in range(40):
+    while top < EXPLODED * start:
         mean, variance = step(np.array([top]))
         new = float(mean[0] + bias_var + 10 * np.sqrt(variance[0]))
-        if new <= top:
-            break
+        if new <= top * (1 + 1e-6):
+            return top, False
         top = new
-    return min(top, 1e6 * start)
+    return EXPLODED * start, True

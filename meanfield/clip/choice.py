@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,20 +68,32 @@ class ClipVerdict(Enum):
         return self.value
 
 
-class ClipTrajectory(NamedTuple):
-    """The theory layer by layer, the first at index 0; arrays of shape (depth + 1,).
+@dataclass(frozen=True, eq=False)
+class ClipTrajectory:
+    """The theory of a clipped network layer by layer, the first layer at index 0.
 
     Attributes:
-        variance: of the pre-activations at infinite width.
-        low, median, high: variances below which 5, 50 and 95 % of networks of finite width are.
-        sparsity: share of silent neurons in them, the mean over networks.
+        name: of the activation.
+        width: neurons a layer.
+        variance: of the pre-activations at infinite width, shape (depth + 1,), as all others.
+        low, median, high: mean squares of the pre-activations below which 5, 50 and 95 % of the
+            networks of this width are; inf above 10^6 times the start.
+        sparsity: share of silent neurons, the mean over these networks.
     """
 
+    name: str
+    width: int
     variance: Array
     low: Array
     median: Array
     high: Array
     sparsity: Array
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Draw it, with finite networks if wanted; see `meanfield.plot.clip_trajectory`."""
+        from meanfield import plot
+
+        return plot.clip_trajectory(self, ax=ax, **options)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -281,8 +293,11 @@ class ClipChoice:
             q0: variance of the first layer; `q` if not given.
             leaves: variance above which a network counts as gone.
         """
+        closed = self.subject.closed
 
         def moments(K: Array) -> ClippedMoments:
+            if closed is not None:
+                return closed.moments(self.m, K)
             m = self.activation.moments(K, derivatives=True)
             assert m.first is not None and m.second is not None
             of = m.value[:, MOMENTS.index("dphi2")]
@@ -411,11 +426,15 @@ class ClipChoice:
         q0 = self.q if q0 is None else variance("q0", q0)
         chain = self.chain(depth, q0=q0)
         depth = len(chain.left) - 1
-        sparsity = self.activation.moments(chain.variance).value[:, MOMENTS.index("sparsity")]
+        # those that have left for good are at the last variance for all that sparsity tells
+        variances = np.append(chain.variance, chain.edges[-1])
+        sparsity = self.activation.moments(variances).value[:, MOMENTS.index("sparsity")]
         return ClipTrajectory(
+            self.activation.name,
+            self.width,
             np.asarray(variance_map(self.point).iterate(q0, depth), np.float64),
-            *chain.quantiles(np.array([0.05, 0.5, 0.95])),
-            sparsity=chain.probability @ sparsity,
+            *chain.quantiles((0.05, 0.5, 0.95)),
+            sparsity=np.column_stack([chain.probability, chain.left]) @ sparsity,
         )
 
     def plot(self, ax: Any = None, **options: Any) -> Any:

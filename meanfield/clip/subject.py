@@ -53,17 +53,17 @@ class Subject:
 
     def clipped(self, m: float) -> Activation:
         """The activation clipped at `m`."""
-        closed = self._closed
+        closed = self.closed
         if closed is not None:
             return closed.family.activation(closed.tau, m)
         return self.clip.activation(self.unclipped, m)
 
     def clippable(self, largest: float) -> Clippable:
         """Its moments at many clip levels, for variances up to the largest."""
-        return self._closed or ClippedSamples(self.unclipped, self.clip, largest)
+        return self.closed or ClippedSamples(self.unclipped, self.clip, largest)
 
     @property
-    def _closed(self) -> Thresholded | None:
+    def closed(self) -> Thresholded | None:
         """Closed forms, where there are any."""
         if self.family is None or self.tau is None:
             return None

@@ -1,14 +1,8 @@
-r"""A law of singular values given by a curve: density, distribution function and quantiles.
-
-Along a curve in the plane of some variable `w` all of `log x` (with `x = s^2`), the transform
-`m = E[x / (z - x)]` and `P(x' > x)` are explicit; the density of `log x` is `-Im m / pi`. A table
-of the curve, from the top edge of the support to the bottom, is where Newton's method starts from
-to find the `w` of any `x`.
-"""
+"""A law of singular values on one interval: density, distribution function and quantiles."""
 
 from abc import abstractmethod
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,29 +10,20 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.criticality import checked_numbers
 from meanfield.precision import EPS
 
-__all__ = ["Curve", "CurveLaw"]
+__all__ = ["CurveLaw", "solved"]
 
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 _HALVINGS = 100
+_STEPS = 60
 _LEAST = -1e17  # log x below which no probability is left
-
-
-class Curve(NamedTuple):
-    """Points of the curve, from the top edge to the bottom; arrays of shape (n,)."""
-
-    w: Complex
-    log_x: Array
-    density: Array  # of log x
-    above: Array  # P(x' > x)
-    weight: Array  # sums over these weights are integrals over log x
 
 
 class CurveLaw:
     """What laws on one interval of `s`, with perhaps atoms beside it, have in common.
 
-    A subclass says where its edges, atoms and curve are, and what holds at a point.
+    A subclass says where its edges and atoms are, gives a table, and what holds at a point.
     """
 
     @property
@@ -53,12 +38,12 @@ class CurveLaw:
 
     @property
     @abstractmethod
-    def curve(self) -> Curve:
-        """The table."""
+    def table(self) -> tuple[Array, Array]:
+        """Values of `log x` inside, from the top down, and `P(x' > x)` there; shape (n,)."""
 
     @abstractmethod
-    def at(self, log_x: Array, start: Complex) -> tuple[Array, Array]:
-        """Density of `log x`, and `P(x' > x)`, in the interval, from a `w` near by; all (n,)."""
+    def at(self, log_x: Array) -> tuple[Array, Array]:
+        """Density of `log x`, and `P(x' > x)`, inside the interval; all of shape (n,)."""
 
     @property
     def support(self) -> Array:
@@ -75,15 +60,6 @@ class CurveLaw:
         """The largest singular value over the smallest; inf where they go down to 0."""
         low = float(min([self.support[0, 0], *self.atoms[:, 0]]))
         return self.s_max / low if low else np.inf
-
-    @cached_property
-    def log_variance(self) -> float:
-        """Variance of `log s`, of what is not at 0."""
-        points, (s, mass) = self.curve, self.atoms[self.atoms[:, 0] > 0].T
-        log = np.concatenate([0.5 * points.log_x, np.log(s)])
-        weight = np.concatenate([points.density * points.weight, mass])
-        mean = np.sum(weight * log) / np.sum(weight)
-        return float(np.sum(weight * (log - mean) ** 2) / np.sum(weight))
 
     def log_density(self, log_s: ArrayLike) -> Any:
         """Density of `log s`, the atoms apart; a number or an array like `log_s`."""
@@ -129,10 +105,10 @@ class CurveLaw:
 
     def _inverse(self, above: Array) -> Array:
         """The `s` in the interval with `P(s' > s)` as given: Newton's method in a bracket."""
-        points, edges = self.curve, self.log_edges
-        table = np.concatenate([[edges[1]], points.log_x, [max(edges[0], _LEAST)]])
-        cell = np.searchsorted(points.above, above)
-        high, low = table[cell], table[cell + 1]
+        (known, reached), edges = self.table, self.log_edges
+        ends = np.concatenate([[edges[1]], known, [max(edges[0], _LEAST)]])
+        cell = np.searchsorted(reached, above)
+        high, low = ends[cell], ends[cell + 1]
         log_x = 0.5 * (low + high)
         for _ in range(_HALVINGS):
             density, reached = self._anywhere(log_x)
@@ -156,24 +132,24 @@ class CurveLaw:
         density = np.zeros(len(log_x))
         inside = (log_x > low) & (log_x < high)
         if np.any(inside):
-            some = log_x[inside]
-            density[inside], above[inside] = self.at(some, self._start(some))
+            density[inside], above[inside] = self.at(log_x[inside])
         return density, above
 
-    def _start(self, log_x: Array) -> Complex:
-        """`w` from the table: towards an edge it goes like the root of the distance in `log x`."""
-        points, (low, high) = self.curve, self.log_edges
-        middle = len(points.log_x) // 2
 
-        def near(edge: float) -> Complex:
-            distance = np.sqrt(np.abs(points.log_x - edge))
-            order = np.argsort(distance)
-            return np.interp(np.sqrt(np.abs(log_x - edge)), distance[order], points.w[order])
-
-        from_top = near(high)
-        if np.isinf(low):
-            return from_top
-        return np.where(log_x < points.log_x[middle], near(low), from_top)
+def solved(
+    both: Callable[[Complex], tuple[Complex, Complex]], log_x: Array, start: Complex
+) -> Complex:
+    """The `w` above the axis with `F(w) = log x`, by Newton's method; `both` gives `F` and `F'`."""
+    w = start
+    for _ in range(_STEPS):
+        F, slope = both(w)
+        step = (F - log_x) / slope
+        # on the axis, or below it, it would stay
+        new = w - step
+        w = np.where(new.imag > 0, new, new.real + 0.5j * w.imag)
+        if np.all(np.abs(step) <= 4 * EPS * np.maximum(np.abs(w), 1.0)):
+            break
+    return w
 
 
 def _like(shape: Array, values: Array) -> Any:

@@ -28,8 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.criticality import checked_variances
-from meanfield.dynamical_isometry.curve import Curve, CurveLaw
-from meanfield.precision import EPS
+from meanfield.dynamical_isometry.curve import CurveLaw, solved
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +41,7 @@ Complex = NDArray[np.complex128]
 CLASSES = {"bernoulli": 0.0, "smooth": 1.0}
 
 _NODES = 1024  # of the table
-_STEPS = 50  # of Newton, at most; a handful do
+_LOGISTIC = np.linspace(-45.0, 45.0, 901)  # the trapezoidal rule errs by exp(-2 pi^2 / 0.1)
 _HALVINGS = 60
 _POWERS = np.arange(2, 20)  # 0.1^18 is nothing
 
@@ -84,44 +83,60 @@ class UniversalSpectrum(CurveLaw):
 
     @cached_property
     def log_variance(self) -> float:
-        """Variance of `log s`."""
-        return np.inf if self.jump == 0 else super().log_variance
+        """Variance of `log s`.
+
+        `E[log(x)^2] = int log(-z(m))^2 dm - pi^2/3` over `m` from -1 to 0, and the same without
+        squares and `pi^2/3` (expand the integrals over `x` of `x / (z - x)` and exchange them).
+        With `m = -1/(1 + e^-t)`, `log(-z) = f(m) - t`, and the variance of `t` is `pi^2/3`.
+        """
+        v, y = self.variance, self.jump
+        if y == 0:
+            return np.inf
+        m = -1 / (1 + np.exp(-_LOGISTIC))
+        f = v * m / (1 + (1 - y) * m)
+        weight = -m * (1 + m) * (_LOGISTIC[1] - _LOGISTIC[0])
+        f -= weight @ f
+        return float(0.25 * weight @ (f * (f - 2 * _LOGISTIC)))
 
     @cached_property
-    def curve(self) -> Curve:
-        """From the top edge to the bottom, at `log r = log y + rho cos(alpha)`."""
+    def table(self) -> tuple[Array, Array]:
+        """`log x` and `P(x' > x)` along the curve."""
+        return self._log_x(self._path).real, self._known(self._path)[1]
+
+    @cached_property
+    def _path(self) -> Complex:
+        """`w = log u` along the curve from edge to edge, at `log r = log y + rho cos(alpha)`."""
         v, y = self.variance, self.jump
         alpha = (np.arange(_NODES) + 0.5) * (np.pi / _NODES)
         if y == 0:
             # r = 2T; far out, where log x goes like 1 / (theta - pi), the steps are even in log
             far = np.pi - np.geomspace(1e-15, np.pi - alpha[-1], 256, endpoint=False)
             theta = np.concatenate([alpha, far[::-1]])
-            return self._points(np.log(v * np.sin(theta) / theta) + 1j * theta, np.nan * theta)
+            return np.log(v * np.sin(theta) / theta) + 1j * theta
         half = np.arcsinh(np.sqrt(0.25 * v / y))  # r = y exp(+-2 half) at the edges
         rho = 2 * half * np.cos(alpha)
         # T = y cosh(rho), with cosh(2 half) - cosh(rho) as a product
         gap = 2 * np.sinh(half + 0.5 * rho) * np.sinh(2 * half * np.sin(0.5 * alpha) ** 2)
-        theta = _angle(gap, 0.5 * v / y)
-        w = np.log(y) + rho + 1j * theta
-        D = self._slope(w)
-        fall = D.real + D.imag**2 / D.real  # d log x / d log r
-        return self._points(w, fall * 2 * half * np.sin(alpha) * (np.pi / _NODES))
+        return np.log(y) + rho + 1j * _angle(gap, 0.5 * v / y)
 
-    def _points(self, w: Complex, weight: Array) -> Curve:
-        density, above = self._known(w)
-        return Curve(w, self._log_x(w).real, density, above, weight)
-
-    def at(self, log_x: Array, start: Complex) -> tuple[Array, Array]:
+    def at(self, log_x: Array) -> tuple[Array, Array]:
         """By Newton's method for `F(u) = log x`."""
-        w = start
-        for _ in range(_STEPS):
-            step = (self._log_x(w) - log_x) / self._slope(w)
-            # on the axis, or below it, it would stay
-            w = w - step
-            w = np.where(w.imag > 0, w, w.real + 0.5j * (w + step).imag)
-            if np.all(np.abs(step) <= 4 * EPS * np.maximum(np.abs(w), 1.0)):
-                break
-        return self._known(w)
+        start = self._near(log_x)
+        return self._known(solved(lambda w: (self._log_x(w), self._slope(w)), log_x, start))
+
+    def _near(self, log_x: Array) -> Complex:
+        """`w` from the table: towards an edge it goes like the root of the distance in `log x`."""
+        w, (low, high) = self._path, self.log_edges
+        known = self._log_x(w).real
+
+        def by(edge: float) -> Complex:
+            distance = np.sqrt(np.abs(known - edge))
+            order = np.argsort(distance)
+            return np.interp(np.sqrt(np.abs(log_x - edge)), distance[order], w[order])
+
+        if np.isinf(low):
+            return by(high)
+        return np.where(log_x < known[len(known) // 2], by(low), by(high))
 
     def _log_x(self, w: Complex) -> Complex:
         """`F`, at `u = e^w`."""

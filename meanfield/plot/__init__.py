@@ -5,7 +5,7 @@ axes. None shows or saves anything, changes a setting of matplotlib, or computes
 what the result holds. Further keywords go to the main line. matplotlib is imported when drawing.
 """
 
-from meanfield.plot.clip import MOST_CURVES, clip_choice, clip_curves
+from meanfield.plot.clip import MOST_CURVES, clip_choice, clip_curves, clip_trajectory
 from meanfield.plot.clip_map import clip_map
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
@@ -26,6 +26,7 @@ __all__ = [
     "clip_choice",
     "clip_curves",
     "clip_map",
+    "clip_trajectory",
     "comparison",
     "correlation_map",
     "correlation_trajectory",

@@ -1,5 +1,6 @@
 """Choosing a clip level: slope and curvature over `m`, and the map that comes of it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +22,14 @@ from meanfield.plot.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from meanfield.clip import ClipChoice, ClipDiagram
+    from meanfield.clip import ClipChoice, ClipDiagram, ClipTrajectory
 
-__all__ = ["MOST_CURVES", "clip_choice", "clip_curves"]
+__all__ = ["MOST_CURVES", "clip_choice", "clip_curves", "clip_trajectory"]
 
 MOST_CURVES = len(CYCLE)
+_TALLEST = 1e8  # a ratio of what is shown: more has nothing to say
+_OUTSIDE = 1e30  # of every picture
+_WIDE = 30.0  # a ratio of what is drawn from which on the axis is logarithmic
 
 
 def clip_curves(
@@ -67,7 +71,8 @@ def clip_curves(
             (diagram.slope, diagram.q * diagram.curvature), both, ("slope", "bend"), strict=True
         ):
             for row, (color, dashes) in enumerate(CYCLE[: len(diagram.subjects)]):
-                of = f"sparsity {diagram.sparsity[row]:.3g}"
+                family = diagram.subjects[row].family
+                of = diagram.name if family is None else f"sparsity {diagram.sparsity[row]:.3g}"
                 at.plot(diagram.m / unit, values[row],
                         **merged(line, color=color, linestyle=dashes, label=of))  # fmt: skip
                 m = diagram.threshold[row]
@@ -157,6 +162,85 @@ def clip_choice(
         ax.set(xlim=(low, high), ylim=(0.0, _top(V, high)))
         legend(ax)
     return ax
+
+
+def clip_trajectory(
+    trajectory: "ClipTrajectory | Sequence[ClipTrajectory]",
+    ax: "Axes | None" = None,
+    *,
+    simulation: Any = None,
+    networks: int = 12,
+    **line: Any,
+) -> "Axes":
+    r"""Draw the variance through the layers: theory, and finite networks if there are any.
+
+    The line is infinite width; the band holds 90 % of the networks of the trajectory's width, as
+    the law of their variance has it.
+
+    Args:
+        trajectory: a `ClipTrajectory`, or several, told apart by colour.
+        ax: axes to draw on; new ones if not given.
+        simulation: a `Simulation` of the same network, or one to a trajectory: their mean squares
+            are drawn as thin lines, and the 5, 50 and 95 % of them as dots.
+        networks: how many of them at most to draw as lines.
+        **line: keywords of the line of infinite width, as for `Axes.plot`.
+
+    Returns:
+        The axes.
+
+    Example:
+        >>> import meanfield as mf
+        >>> choice = mf.clip_threshold("shifted_relu", sparsity=0.85, slope=0.7)
+        >>> choice.trajectory(depth=50).plot().get_xlabel()
+        'layer'
+    """
+    several = trajectory if isinstance(trajectory, Sequence) else [trajectory]
+    drawn = simulation if isinstance(simulation, Sequence) else [simulation] * (len(several) == 1)
+    with axes(ax, f"width {several[0].width}: theory and networks") as ax:
+        seen = []
+        for k, one in enumerate(several):
+            color = CYCLE[k % len(CYCLE)][0]
+            layers = np.arange(1, len(one.variance) + 1)
+            name = "infinite width" if len(several) == 1 else f"{one.name}, infinite width"
+            ax.plot(layers, one.variance, **merged(line, color=color, label=name))
+            ax.fill_between(layers, one.low, np.minimum(one.high, _OUTSIDE), color=color,
+                            alpha=0.2, linewidth=0, label="90 % of networks, theory")  # fmt: skip
+            ax.plot(layers, np.where(np.isinf(one.median), np.nan, one.median), ":", color=color,
+                    linewidth=1.5, label="median network, theory")  # fmt: skip
+            seen += [one.variance, one.low, one.high]
+            if k < len(drawn) and drawn[k] is not None:
+                seen.append(_networks(ax, drawn[k].samples["mean_square"], color, networks))
+        _scale(ax, np.concatenate([np.ravel(values) for values in seen]))
+        ax.set(xlabel="layer", ylabel="mean square of pre-activations")
+        ax.locator_params(axis="x", integer=True)
+        legend(ax)
+    return ax
+
+
+def _networks(
+    ax: "Axes", squares: NDArray[np.float64], color: str, networks: int
+) -> NDArray[np.float64]:
+    """Some networks as lines, quantiles of all as dots; returns all that is drawn."""
+    layers = np.arange(1, squares.shape[1] + 1)
+    shown = np.fmin(squares, _OUTSIDE)  # also what overflowed
+    ax.plot(layers, shown[:networks].T, color=color, linewidth=0.5, alpha=0.45, zorder=1)
+    every = max(1, len(layers) // 20)
+    quantiles = np.quantile(shown, (0.05, 0.5, 0.95), axis=0)
+    for level in quantiles:
+        ax.plot(layers[::every], level[::every], "o", color="black", markersize=3,
+                label=f"5, 50, 95 % of {len(squares)} networks")  # fmt: skip
+    return np.concatenate([shown[:networks], quantiles])
+
+
+def _scale(ax: "Axes", values: NDArray[np.float64]) -> None:
+    """A logarithmic axis where that is needed, as far as values go that are finite."""
+    known = values[np.isfinite(values) & (values > 0) & (values < _OUTSIDE)]
+    low = float(known.min())
+    high = min(float(known.max()), _TALLEST * low)
+    if high > _WIDE * low:
+        ax.set(yscale="log", ylim=(low / 3, 3 * high))
+    else:
+        ax.set_ylim(0.0, 1.05 * high)
 
 
 def _top(values: NDArray[np.float64], high: float) -> float:

@@ -100,9 +100,8 @@ def _linear(
     count, fan_in = state.z.shape
     vectors = jnp.concatenate([state.z, state.direction[None]])
     jacobian, kernel = state.jacobian, state.kernel
-    # one call makes all numbers: compiling a generator takes half a second
     rows = 1 if plan.draws_matrices else normals_for(plan.ensemble, len(vectors))
-    normal = jax.random.normal(key, (rows + 1, max(fan_in, fan_out)), vectors.dtype)
+    normal = _normal(key, rows + 1, max(fan_in, fan_out), vectors.dtype)
     bias = jnp.sqrt(law.bias_var) * normal[-1, :fan_out]
     if plan.draws_matrices:
         weights = jax.random.fold_in(key, _MATRIX)
@@ -124,6 +123,18 @@ def _linear(
         log_size=jnp.where(is_first, 0.0, state.log_size + jnp.log(square)),
         jacobian=jacobian,
         kernel=kernel,
+    )
+
+
+def _normal(key: Array, rows: int, columns: int, dtype: Any) -> Array:
+    """Independent Gaussian numbers, made once.
+
+    XLA would make the numbers again for each sum over them, three times and more; what a loop
+    has made is not made again.
+    """
+    return jax.lax.map(
+        lambda row: jax.random.normal(jax.random.fold_in(key, row), (columns,), dtype),
+        jnp.arange(rows),
     )
 
 

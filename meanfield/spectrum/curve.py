@@ -25,6 +25,7 @@ _STRIDE = 0.3  # longest step of Newton's method in log u
 _CLOSE = 1e-10  # a step after which the next one is rounding
 _PANELS = 6
 _SKETCH = np.sort(np.append(np.linspace(0, np.pi, 33), [1e-3, 8e-3, np.pi - 8e-3, np.pi - 1e-3]))
+_FARTHEST = 320.0  # the square of exp(-320) is not yet 0
 _OUTWARDS = np.geomspace(1e-2, 600.0, 32)
 _RESOLVED = 1e-12
 _BISECTIONS = 10
@@ -78,12 +79,12 @@ def sketch(transform: Transform, low: float, high: float) -> Sketch:
         near, far = 0.0, 0.0
         for steps in (_OUTWARDS, np.linspace(0, 1, 18)[1:]):
             grid = steps if far == 0 else near + (far - near) * steps
-            log_r = start + side * grid
+            log_r = np.clip(start + side * grid, -_FARTHEST, _FARTHEST)
             point = transform.at(log_r + 1j * angles(transform, log_r))
             seen = np.abs(point.m if side > 0 else point.n - transform.zero) > _LEAST
             k = np.argmin(np.append(seen[:-1], False))
             near, far = (grid[k - 1] if k else near), grid[k]
-        return start + side * far
+        return float(np.clip(start + side * far, -_FARTHEST, _FARTHEST))
 
     middle = np.log(transform.law.mean)
     if not low:

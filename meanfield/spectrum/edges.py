@@ -69,15 +69,24 @@ def _free(transform: Transform, low: float, high: float) -> list[tuple[float, fl
         more = np.linspace(t[where - 1], t[where + 1], 33)[1:-1].ravel()
         t, order = np.unique(np.append(t, more), return_index=True)
         g = np.append(g, margin(more))[order]
-    positive = np.concatenate([[0], g > 0, [0]])
-    starts, stops = np.flatnonzero(np.diff(positive) > 0), np.flatnonzero(np.diff(positive) < 0)
-    return [
-        (
-            low if first == 0 else _edge(radius, margin, t[first - 1], t[first]),
-            high if stop == len(t) else _edge(radius, margin, t[stop - 1], t[stop]),
-        )
-        for first, stop in zip(starts, stops, strict=True)
-    ]
+    # in each interval with Im F = 0, that around the largest D: the others are rounding
+    found = []
+    for first, stop in _runs(g != -1):
+        peak = first + int(np.argmax(g[first:stop]))
+        run = next(((a, b) for a, b in _runs(g > 0) if a <= peak < b), None)
+        if run:
+            a, b = run
+            found.append((
+                low if a == 0 else _edge(radius, margin, t[a - 1], t[a]),
+                high if b == len(t) else _edge(radius, margin, t[b - 1], t[b]),
+            ))  # fmt: skip
+    return found
+
+
+def _runs(true: Any) -> list[tuple[int, int]]:
+    """Where an array is true: pairs of the first index and that after the last."""
+    steps = np.diff(np.concatenate([[0], true, [0]]))
+    return list(zip(np.flatnonzero(steps > 0), np.flatnonzero(steps < 0), strict=True))
 
 
 def _edge(radius: Any, margin: Any, before: float, after: float) -> float:

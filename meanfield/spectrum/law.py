@@ -28,7 +28,8 @@ __all__ = ["SlopeLaw", "slope_law"]
 Array = NDArray[np.float64]
 
 _RESOLVED = 1e-14
-_NEGLIGIBLE = 1e-22
+_NEGLIGIBLE = 1e-18
+_TINIEST = 1e-130  # whose square is not yet 0
 _ROUNDING = 1e-12
 _NARROWEST = 1e-14  # standard deviations: less is rounding
 _LEAST_SEEN = 8.5  # standard deviations that an activation must go on for
@@ -70,7 +71,7 @@ class SlopeLaw:
         with np.errstate(divide="ignore", invalid="ignore"):
             size, mean = np.abs(x), abs(w @ x)
             kept = np.abs(w) * (1 + size / mean + mean / size) > _NEGLIGIBLE
-        kept &= x != 0
+        kept &= size > _TINIEST * mean
         order = np.argsort(x[kept].real)
         x, w = x[kept][order], w[kept][order]
         # an even activation gives each value twice

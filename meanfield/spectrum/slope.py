@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation, remembered
 from meanfield.errors import MeanFieldError, UnresolvedError
-from meanfield.legendre import ORDER, coefficients, series
+from meanfield.legendre import ORDER, coefficients, nodes, series, tail
 from meanfield.precision import EPS
 
 __all__ = ["SlopePieces", "slope_pieces"]
@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 
 _NOISY = 8 * EPS  # what changes less on a panel, beside its size, is constant
 _FAINT = 1e-9  # beside the largest slope: the square is rounding
+_FLAT = 1e-12
+_FALL = 3.0  # of log phi' across a panel
 _SAME = 1e-5  # turning points nearer to one another, relatively, are one
 _ENDS = 1e-9  # turning points so little outside their panel are at its end
 
@@ -79,12 +81,16 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
             nearest = np.argmin(np.abs(edges - b))
             edges[nearest] = b if abs(edges[nearest] - b) <= _NOISY * reach else edges[nearest]
     right[:-1] = left[1:]
+    left, right, slope, noise = _falling(activation, left, right, slope, noise)
+    middle, half = 0.5 * (left + right), 0.5 * (right - left)
     size = np.max(np.abs(slope), axis=1)
     constant = np.ptp(slope, axis=1) <= 4 * noise + _NOISY * size
     c = coefficients(np.where(np.isfinite(slope), slope, 0.0))
     c[np.abs(c) <= np.maximum(noise, EPS * size)[:, None]] = 0.0
     kinks = samples.kinks
-    told = size > _FAINT * np.max(size)  # elsewhere it turns by rounding
+    # elsewhere it turns by rounding
+    told = (size > _FAINT * np.max(size)) | (tail(coefficients(slope)) < _FAINT * size)
+    told &= np.ptp(slope, axis=1) > _FLAT * size
     turns = [
         middle[k] + half[k] * _roots(inside)
         for k in np.flatnonzero(~constant & told)
@@ -96,6 +102,29 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
         cuts=_apart(kinks, np.concatenate([np.zeros(0), *turns])),
         noise=noise,
     )  # fmt: skip
+
+
+def _falling(activation: Activation, left: Array, right: Array, slope: Array, noise: Array):
+    """The panels, those divided on which the slope falls by much: there it is known beside its
+    largest value, and is to be known beside itself."""
+    size = np.abs(slope)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fall = np.ptp(np.log(size), axis=1)
+    fall[~np.isfinite(fall) | (np.abs(np.sum(np.sign(slope), axis=1)) < ORDER)] = 0.0
+    count = np.ceil(np.maximum(fall / _FALL, 1.0)).astype(int)
+    steep = np.repeat(count, count) > 1
+    part = np.arange(np.sum(count)) - np.repeat(np.cumsum(count) - count, count)
+    step = np.repeat((right - left) / count, count)
+    starts = np.repeat(left, count) + part * step
+    ends = np.append(starts[1:], right[-1])
+    slope, noise = np.repeat(slope, count, axis=0), np.repeat(noise, count)
+    if np.any(steep):
+        sampled = activation.sampled(nodes(starts[steep], ends[steep]).ravel()).slope
+        if sampled is None:
+            return left, right, slope[np.cumsum(count) - 1], noise[np.cumsum(count) - 1]
+        slope[steep] = sampled.reshape(-1, ORDER)
+        noise[steep] = tail(coefficients(slope[steep]))
+    return starts, ends, slope, noise
 
 
 def _apart(kinks: Array, turns: Array) -> Array:

@@ -28,7 +28,7 @@ __all__ = ["Point", "Transform"]
 Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
-_AT_ONCE = 1 << 15  # numbers in a table of points and nodes
+_AT_ONCE = 1 << 13  # numbers in a table of points and nodes: in the cache, and too few for threads
 
 
 class Point(NamedTuple):
@@ -55,37 +55,24 @@ class Transform:
         """The probability of 0."""
         return self.law.at_zero
 
+    @np.errstate(all="ignore")  # at an atom of X nothing is finite
     def _sums(self, u: Complex) -> tuple[Complex, Complex, Complex]:
         """`m`, `n` and `u m'`."""
         x, w = self.law.nodes
-        # around what all values are close to, where they are
-        low, high = x[0].real, x[-1].real
-        centre = 0.5 * (low + high) if low > 0.5 * high else 0.0
-        y = x - centre
-        # 1 / (u - x) = conj(u - x) / |u - x|^2: real tables, five times as fast as complex ones
-        columns = np.column_stack([w, w * y.conj(), w * x, w * x * y.conj(), w * x * y.conj() ** 2])
-        columns = np.concatenate([columns.real, columns.imag], axis=1)
-        once = columns[:, [0, 1, 2, 3, 5, 6, 7, 8]]
-        twice = columns[:, [2, 3, 4, 7, 8, 9]]
-        first, second = np.empty((len(u), 8)), np.empty((len(u), 6))
+        columns = np.column_stack([w * x, w])
+        first, second = np.empty((2, len(u), 2), complex)
         step = max(1, _AT_ONCE // len(x))
         for i in range(0, len(u), step):
             some = slice(i, i + step)
-            inverse = (u.real[some, None] - x.real) ** 2
-            inverse += (u.imag[some, None] - x.imag) ** 2
+            inverse = u[some, None] - x
             np.reciprocal(inverse, out=inverse)
-            first[some] = inverse @ once
+            first[some] = inverse @ columns
             inverse *= inverse
-            second[some] = inverse @ twice
-        s = first[:, :4] + 1j * first[:, 4:]
-        t = second[:, :3] + 1j * second[:, 3:]
-        v = u.conj() - centre
-        m = v * s[:, 2] - s[:, 3]
-        n = self.law.at_zero + u * (v * s[:, 0] - s[:, 1])
+            second[some] = inverse @ columns
+        m, n = first[:, 0], self.law.at_zero + u * first[:, 1]
         for sum_ in (m, n):  # what rounding puts above the axis
             sum_.imag[sum_.imag >= 0] = -0.0
-        slope = v * (v * t[:, 0] - 2 * t[:, 1]) + t[:, 2]
-        return m, n, -u * slope
+        return m, n, -u * second[:, 0]
 
     @np.errstate(all="ignore")  # at an atom of X nothing is finite
     def at(self, log_u: Complex) -> Point:
@@ -109,7 +96,7 @@ class Transform:
         step = max(1, _AT_ONCE // len(x))
         for i in range(0, len(u), step):
             # log(1 - x/u), each logarithm with its angle from 0 to pi
-            total[i : i + step] = (np.log(u[i : i + step, None] - x) @ w).imag
+            total[i : i + step] = np.sum(np.log(u[i : i + step, None] - x) * w, axis=1).imag
         total -= (log_u * np.sum(w)).imag
         L, law = self.depth, self.ensemble
         weights = law.log_s_integral(m, n) - m * law.log_s(m, n)

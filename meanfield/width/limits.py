@@ -84,10 +84,10 @@ def _dying(network: Network, vertex: float) -> Asymptote:
     """Where the kernel goes to 0, and nothing is left but the slopes of `phi` there."""
     source, _ = _step(network, 0.0, vertex)
     if abs(float(network.weight_var) * _slope_at_zero(network.activation) - 1) > _ONE:
-        if abs(source) > _ONE:
+        if source:
             return Asymptote("linear", source, "dies out")
         return Asymptote("saturates", np.nan, "dies out")
-    if abs(source) > _ONE:
+    if source:
         return Asymptote("linear", source / 3, "K*=0")
 
     def fixed(kernel: float) -> float:
@@ -104,7 +104,8 @@ def _step(network: Network, kernel: float, vertex: float) -> tuple[float, float]
     steps = layers_of(
         at, np.array([vertex]), float(network.weight_var), float(network.bias_var), np.zeros(1)
     )
-    return float(steps.source[0]), float(steps.power[0])
+    source = float(steps.source[0])
+    return source if abs(source) > steps.source_error[0] else 0.0, float(steps.power[0])
 
 
 def _slope_at_zero(activation: Activation) -> float:

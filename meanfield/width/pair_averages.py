@@ -73,16 +73,22 @@ def pair_averages(activation: Activation, q1: float, q2: float, g: float, h: flo
         )
     )
     products = np.stack([f1 * f1, f1 * f2, f2 * f2])
-    second, fourth = products @ weight, products * weight @ products.T
+    # sums so short that the threads of a BLAS would wait for each other longer
+    second = np.einsum("n,an->a", weight, products)
+    fourth = np.einsum("an,bn->ab", products * weight, products)
     K12 = c * np.sqrt(q1 * q2)
     slope, left, right = d1 * d2, z1 * d1 * f2, z2 * d2 * f1
-    B, A, C = (float(weight @ part) for part in (slope, left, right))
+    B, A, C = (_sum(weight, part) for part in (slope, left, right))
     first = np.array([(A - K12 * B) / (2 * q1), B, (C - K12 * B) / (2 * q2)])
-    B11, B12, B22 = (float(by @ slope) for by in (by11, by12, by22))
-    own11 = (float(by11 @ left) - K12 * B11 - 2 * first[0]) / (2 * q1)
-    own22 = (float(by22 @ right) - K12 * B22 - 2 * first[2]) / (2 * q2)
+    B11, B12, B22 = (_sum(by, slope) for by in (by11, by12, by22))
+    own11 = (_sum(by11, left) - K12 * B11 - 2 * first[0]) / (2 * q1)
+    own22 = (_sum(by22, right) - K12 * B22 - 2 * first[2]) / (2 * q2)
     bend = np.array([[own11, B11, B12 / 4], [B11, B12, B22], [B12 / 4, B22, own22]])
     return PairAverages(second, fourth, B, first, bend)
+
+
+def _sum(weight: Array, f: Array) -> float:
+    return float(np.einsum("n,n", weight, f))
 
 
 def _nodes(sides: list[Side], gap: float) -> tuple[Array, Array, Array]:

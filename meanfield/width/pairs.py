@@ -123,7 +123,7 @@ def finite_width_pair(
 ) -> FiniteWidthPair:
     r"""What a finite width changes for a pair of inputs: vertices, corrections and kernels.
 
-    Takes some 20 ms a layer while kernels move, and nothing from where they stay.
+    Takes some 20 ms a layer while kernels move, and nothing once they stay.
 
     Args:
         network: a `Network` or a `FixedPoint`.
@@ -222,7 +222,8 @@ def _carried(
         source = at.fourth - np.outer(at.second, at.second)
         source = source + vertex[layer + 1] / 2 * _crossed(at.second)
         T = weight_var * first
-        V[layer + 1] = weight_var**2 * source / fan[layer + 1] + T @ V[layer] @ T.T
+        after = weight_var**2 * source / fan[layer + 1] + T @ V[layer] @ T.T
+        V[layer + 1] = 0.5 * (after + after.T)  # up to rounding it is symmetric
         shift = weight_var * np.einsum("abc,bc->a", bend, V[layer])
         G[layer + 1] = T @ G[layer] + 0.5 * shift
         theta[layer + 1] = 1 + at.second + chi * theta[layer]
