@@ -138,14 +138,14 @@ class TruncatedNormal(Gaussian):
 
     name = "truncated-normal"
     # 1 - 4 p(2) / P(|z| < 2), what is left of the variance of a standard Gaussian
-    _LEFT: ClassVar[float] = 1 - 4 * exp(-2) / (sqrt(2 * pi) * erf(sqrt(2)))
+    LEFT: ClassVar[float] = 1 - 4 * exp(-2) / (sqrt(2 * pi) * erf(sqrt(2)))
 
     def draw(self, key, fan_out, fan_in, weight_var, dtype=float):
         import jax
         import jax.numpy as jnp
 
         unit = jax.random.truncated_normal(key, -2.0, 2.0, (fan_out, fan_in), dtype)
-        return jnp.sqrt(weight_var / (self._LEFT * fan_in)).astype(dtype) * unit
+        return jnp.sqrt(weight_var / (self.LEFT * fan_in)).astype(dtype) * unit
 
 
 class Orthogonal(Ensemble):

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from meanfield.bridges import equinox as equinox
     from meanfield.bridges import flax as flax
+    from meanfield.bridges import haiku as haiku
     from meanfield.bridges import keras as keras
     from meanfield.bridges import torch as torch
 
-__all__ = ["equinox", "flax", "keras", "torch"]
+__all__ = ["equinox", "flax", "haiku", "keras", "torch"]
 
 
 def __getattr__(name: str) -> ModuleType:

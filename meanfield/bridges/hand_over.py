@@ -17,7 +17,6 @@ from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from meanfield.criticality import critical
 from meanfield.ensembles import Ensemble, ensemble_of
@@ -26,7 +25,8 @@ from meanfield.network import FixedPoint, Network
 if TYPE_CHECKING:
     import jax
 
-__all__ = ["HandOver", "Initialised", "Left", "Recipe", "Slot", "hand_over", "placed", "recipe"]
+__all__ = ["HandOver", "Initialised", "Left", "Recipe", "Slot", "hand_over", "placed", "recipe",
+           "weights_of"]  # fmt: skip
 
 _OUTPUTS = ("hidden", "zero", "keep")
 
@@ -40,8 +40,7 @@ class Slot:
         kind: its class.
         channels: inputs of an output unit at one position of its field, and
         units: outputs, both of one group.
-        write: puts weights of shape `(groups units, channels, *field)` and biases into the model;
-            None leaves either as it is.
+        layer: the layer itself.
         field: the sizes of the kernel; empty for a dense layer.
         groups: of a grouped convolution.
         reached: the share of the field that meets an output: below 1 where a transposed
@@ -55,7 +54,7 @@ class Slot:
     kind: str
     channels: int
     units: int
-    write: Callable[[NDArray[Any] | None, NDArray[Any] | None], None]
+    layer: Any
     field: tuple[int, ...] = ()
     groups: int = 1
     reached: float = 1.0
@@ -221,12 +220,13 @@ def recipe(
 
 
 def hand_over(
-    key: "jax.Array", how: Recipe, slots: Sequence[Slot], left: Sequence[Left], notes: Sequence[str]
-) -> HandOver:
-    """Draw the weights and biases of every slot and write them into the model.
+    how: Recipe, slots: Sequence[Slot], left: Sequence[Left], notes: Sequence[str],
+    draw: Callable[[Slot, Initialised], None],
+) -> HandOver:  # fmt: skip
+    """Give every slot its variances; `draw` then puts such weights and biases into the model.
 
     Raises:
-        ValueError: a layer cannot be drawn so; then nothing was written.
+        ValueError: a layer cannot be drawn so; then nothing was.
     """
     import jax
 
@@ -238,26 +238,25 @@ def hand_over(
             continue
         weight_var, bias_var = variances[0], variances[1] if slot.has_bias else 0.0
         made = Initialised(slot.name, slot.kind, slot.place, slot.fan_in, weight_var, bias_var)
-        try:  # draws nothing
-            jax.eval_shape(lambda k, slot=slot, made=made: _weights(k, how.weights, slot, made), key)
+        try:  # the shapes alone
+            jax.eval_shape(lambda k, s=slot, m=made: weights_of(k, how.weights, s, m), _key())
         except ValueError as error:
             raise ValueError(f"{slot.name} ({slot.kind}): {error}") from error
         plan.append((slot, made))
-    with jax.enable_x64(True):
-        for (slot, made), one in zip(plan, jax.random.split(key, len(plan)), strict=True):
-            weight_key, bias_key = jax.random.split(one)
-            weights = np.asarray(_weights(weight_key, how.weights, slot, made))
-            biases = None
-            if slot.has_bias:
-                normal = jax.random.normal(bias_key, (slot.groups * slot.units,), slot.dtype)
-                biases = np.asarray(normal) * np.sqrt(made.bias_var).astype(slot.dtype)
-            slot.write(weights, biases)
+    for slot, made in plan:
+        draw(slot, made)
     done = tuple(made for _, made in plan)
     return HandOver(how.point, how.weights, done, tuple(kept), (*notes, *_notes(how, slots)))
 
 
-def _weights(key: "jax.Array", ensemble: Ensemble, slot: Slot, made: Initialised) -> "jax.Array":
-    """Of shape `(groups units, channels, *field)`."""
+def _key() -> "jax.Array":
+    import jax
+
+    return jax.eval_shape(lambda: jax.random.key(0))
+
+
+def weights_of(key: "jax.Array", weights: Ensemble, slot: Slot, made: Initialised) -> "jax.Array":
+    """Drawn weights, of shape `(groups units, channels, *field)`."""
     import jax
     import jax.numpy as jnp
 
@@ -265,12 +264,10 @@ def _weights(key: "jax.Array", ensemble: Ensemble, slot: Slot, made: Initialised
     if made.weight_var == 0:
         return jnp.zeros(shape, slot.dtype)
     if slot.place == "embedding":  # a row is one signal: there is no sum, and no fan-in
-        return jnp.asarray(made.weight_var**0.5, slot.dtype) * jax.random.normal(
-            key, shape, slot.dtype
-        )
+        return made.weight_var**0.5 * jax.random.normal(key, shape, slot.dtype)
     variance = made.weight_var / slot.reached
     groups = [
-        ensemble.draw_kernel(one, slot.field, slot.units, slot.channels, variance, slot.dtype)
+        weights.draw_kernel(one, slot.field, slot.units, slot.channels, variance, slot.dtype)
         for one in jax.random.split(key, slot.groups)
     ]
     return jnp.moveaxis(jnp.concatenate(groups), -1, 1)
@@ -288,8 +285,8 @@ def _notes(how: Recipe, slots: Sequence[Slot]) -> list[str]:
         )
     if point.variance_slope > 1 + 1e-9:
         notes.append(
-            f"V' = {point.variance_slope:.3g} > 1: the point does not hold its variance, which "
-            "leaves q with depth; take another q"
+            f"V' = {point.variance_slope:.4g} > 1: departures from q grow by that in every layer; "
+            "in a deep network take a q at which V' <= 1"
         )
     return notes
 

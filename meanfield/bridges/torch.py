@@ -15,8 +15,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meanfield.bridges.framework import framework
-from meanfield.bridges.hand_over import HandOver, Left, Slot, hand_over, placed, recipe
-from meanfield.ensembles import Ensemble
+from meanfield.bridges.hand_over import (
+    HandOver,
+    Initialised,
+    Left,
+    Slot,
+    hand_over,
+    placed,
+    recipe,
+)
+from meanfield.ensembles import (
+    DeltaOrthogonal,
+    Ensemble,
+    Gaussian,
+    Orthogonal,
+    TruncatedNormal,
+    Uniform,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -116,13 +131,13 @@ def init_(
                 f"model: {one.name}.{broken[0]} is not finite, and {one.kind} is left as it is; "
                 "initialise it first"
             )
-    first, output_layers, notes = _ends(torch, model, slots)
-    device = "cpu" if generator is None else generator.device
-    seed = int(torch.randint(2**31, (), generator=generator, device=device))
-    import jax
+    first, outputs, notes = _ends(torch, model, slots)
 
-    slots = placed(slots, first, output_layers)
-    return hand_over(jax.random.key(seed), how, slots, left, notes)
+    def draw(slot: Slot, made: Initialised) -> None:
+        with torch.no_grad():
+            _draw(torch, slot, made, how.weights, generator)
+
+    return hand_over(how, placed(slots, first, outputs), left, notes, draw)
 
 
 def _checked(torch: Any, model: Any) -> None:
@@ -161,6 +176,7 @@ def _walk(torch: Any, model: Any) -> Iterator[Slot | Left]:
             done[id(weight)] = name
             yield _slot(torch, name, module)
         elif known:
+            inside = f"{name}." if name else ""
             yield Left(name, kind, "its weight is no plain real parameter (parametrized, quantized "
                        "or normalised): initialise it before that")  # fmt: skip
         elif isinstance(module, _norms(nn)):
@@ -182,43 +198,71 @@ def _norms(nn: Any) -> tuple[type, ...]:
 
 
 def _slot(torch: Any, name: str, module: Any) -> Slot:
-    nn, weight, kind = torch.nn, module.weight, type(module).__name__
+    kind, weight = type(module).__name__, module.weight
     dtype = np.float64 if weight.dtype == torch.float64 else np.float32
-    if isinstance(module, nn.Embedding):
-
-        def write(rows: Any, _: Any) -> None:
-            if module.padding_idx is not None:
-                rows = np.array(rows)
-                rows[module.padding_idx] = 0.0
-            _copy(torch, weight, rows)
-
-        return Slot(name, kind, weight.shape[1], weight.shape[0], write, has_bias=False,
-                    place="embedding", dtype=dtype)  # fmt: skip
-    transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
-    groups = getattr(module, "groups", 1)
-    field = tuple(weight.shape[2:])
-    inputs, outputs = weight.shape[1], weight.shape[0] // groups
-    if transposed:
-        inputs, outputs = weight.shape[0] // groups, weight.shape[1]
-
-    def write(drawn: Any, biases: Any) -> None:
-        if transposed:
-            drawn = drawn.reshape(groups, outputs, inputs, *field).swapaxes(1, 2)
-        _copy(torch, weight, drawn)
-        if biases is not None:
-            _copy(torch, module.bias, biases)
-
-    return Slot(
-        name, kind, inputs, outputs, write, field, groups,
-        reached=1 / prod(module.stride) if transposed else 1.0,
-        has_bias=module.bias is not None,
-        dtype=dtype,
-    )  # fmt: skip
+    outputs, inputs, *field = weight.shape
+    if isinstance(module, torch.nn.Embedding):
+        return Slot(name, kind, inputs, outputs, module, has_bias=False, place="embedding",
+                    dtype=dtype)  # fmt: skip
+    groups, reached = getattr(module, "groups", 1), 1.0
+    if isinstance(module, torch.nn.modules.conv._ConvTransposeNd):
+        inputs, outputs, reached = outputs // groups, inputs * groups, 1 / prod(module.stride)
+    return Slot(name, kind, inputs, outputs // groups, module, tuple(field), groups, reached,
+                has_bias=module.bias is not None, dtype=dtype)  # fmt: skip
 
 
-def _copy(torch: Any, parameter: Any, array: Any) -> None:
-    with torch.no_grad():
-        parameter.copy_(torch.tensor(array).reshape(parameter.shape))
+# -- drawing ---------------------------------------------------------------------------------------
+
+
+def _draw(torch: Any, slot: Slot, made: Initialised, weights: Ensemble, generator: Any) -> None:
+    """Weights and biases of one layer, by torch itself."""
+    module, normal = slot.layer, {"mean": 0.0, "generator": generator}
+    weight = module.weight
+    if slot.place == "embedding":
+        weight.normal_(std=sqrt(made.weight_var), **normal)
+        if module.padding_idx is not None:
+            weight[module.padding_idx] = 0.0
+    elif made.weight_var == 0:
+        weight.zero_()
+    else:
+        wide = weight.dtype if slot.dtype == np.float64 else torch.float32
+        groups = torch.zeros(
+            slot.groups, slot.units, slot.channels, *slot.field, dtype=wide, device=weight.device
+        )
+        for kernel in groups:
+            _fill(torch, kernel, made.weight_var / slot.reached, weights, generator)
+        if isinstance(module, torch.nn.modules.conv._ConvTransposeNd):
+            groups = groups.swapaxes(1, 2)
+        weight.copy_(groups.reshape(weight.shape))
+    if slot.has_bias:
+        module.bias.normal_(std=sqrt(made.bias_var), **normal)
+
+
+def _fill(torch: Any, kernel: Any, variance: float, weights: Ensemble, generator: Any) -> None:
+    """One kernel, of shape `(units, channels, *field)` and zero so far."""
+    init, law = torch.nn.init, type(weights)
+    if law is DeltaOrthogonal:  # the centre of the field is a dense layer
+        kernel = kernel[(..., *(size // 2 for size in kernel.shape[2:]))]
+    units, fan_in = len(kernel), kernel[0].numel()
+    std = sqrt(variance / fan_in)
+    if law is Gaussian:
+        kernel.normal_(0.0, std, generator=generator)
+    elif law is Uniform:
+        kernel.uniform_(-sqrt(3) * std, sqrt(3) * std, generator=generator)
+    elif law is TruncatedNormal:
+        std /= sqrt(TruncatedNormal.LEFT)
+        init.trunc_normal_(kernel, 0.0, std, -2 * std, 2 * std, generator=generator)
+    elif law in (Orthogonal, DeltaOrthogonal):
+        matrix = torch.empty(units, fan_in, dtype=kernel.dtype, device=kernel.device)
+        init.orthogonal_(matrix, std * sqrt(max(units, fan_in)), generator=generator)
+        kernel.copy_(matrix.reshape(kernel.shape))
+    else:
+        import jax
+
+        device = "cpu" if generator is None else generator.device
+        seed = int(torch.randint(2**31, (), generator=generator, device=device))
+        matrix = weights.draw(jax.random.key(seed), units, fan_in, variance, np.float32)
+        kernel.copy_(torch.tensor(np.asarray(matrix)).reshape(kernel.shape))
 
 
 # -- where in the model they stand -----------------------------------------------------------------
