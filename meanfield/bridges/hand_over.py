@@ -13,6 +13,7 @@ variance `b` from weights of variance `(v - b) / m` over fan-in. What differs is
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
@@ -228,8 +229,6 @@ def hand_over(
     Raises:
         ValueError: a layer cannot be drawn so; then nothing was.
     """
-    import jax
-
     plan, kept = [], list(left)
     for slot in slots:
         variances = how.variances(slot.place)
@@ -238,8 +237,8 @@ def hand_over(
             continue
         weight_var, bias_var = variances[0], variances[1] if slot.has_bias else 0.0
         made = Initialised(slot.name, slot.kind, slot.place, slot.fan_in, weight_var, bias_var)
-        try:  # the shapes alone
-            jax.eval_shape(lambda k, s=slot, m=made: weights_of(k, how.weights, s, m), _key())
+        try:
+            _check(how.weights, slot.field, slot.units, slot.channels)
         except ValueError as error:
             raise ValueError(f"{slot.name} ({slot.kind}): {error}") from error
         plan.append((slot, made))
@@ -249,10 +248,15 @@ def hand_over(
     return HandOver(how.point, how.weights, done, tuple(kept), (*notes, *_notes(how, slots)))
 
 
-def _key() -> "jax.Array":
+@lru_cache(maxsize=1024)
+def _check(weights: Ensemble, field: tuple[int, ...], units: int, channels: int) -> None:
+    """Raise if the ensemble has no kernel of these sizes; nothing is drawn."""
     import jax
 
-    return jax.eval_shape(lambda: jax.random.key(0))
+    def drawn():
+        return weights.draw_kernel(jax.random.key(0), field, units, channels, 1.0, np.float32)
+
+    jax.eval_shape(drawn)
 
 
 def weights_of(key: "jax.Array", weights: Ensemble, slot: Slot, made: Initialised) -> "jax.Array":
