@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bridges import DRAWS, assert_variances, examples_run
 
 import meanfield as mf
+from bridges import DRAWS, assert_variances, examples_run
 
 torch = pytest.importorskip("torch", reason="pip install '.[torch]'")
 torch.set_num_threads(1)  # the matrices are small
@@ -177,7 +177,9 @@ def test_outputs() -> None:
 
 def test_biases() -> None:
     point = mf.critical("tanh", bias_var=0.3)
-    model = nn.Sequential(nn.Linear(10, 2000), nn.Linear(2000, 1000), nn.Linear(1000, 5, bias=False))
+    model = nn.Sequential(
+        nn.Linear(10, 2000), nn.Linear(2000, 1000), nn.Linear(1000, 5, bias=False)
+    )
     report = init_(model, point)
     for layer in model[:2]:
         assert_second_moment(entries(layer.bias), 0.3)
@@ -213,7 +215,11 @@ def test_what_is_left_is_said() -> None:
     assert drawn == {"embed", "blocks.0.inner", "blocks.1.inner", "head"}
     left = {one.name: one.why for one in report.left}
     assert set(left) == {"", "attention", "blocks.0.norm", "blocks.1.norm", "normed"}
-    assert "scale" in left[""] and "parametrized" in left["normed"] and "q = 1" in left["blocks.0.norm"]
+    assert (
+        "scale" in left[""]
+        and "parametrized" in left["normed"]
+        and "q = 1" in left["blocks.0.norm"]
+    )
     for name, parameter in model.named_parameters():
         changed = not np.array_equal(entries(parameter), before[name])
         assert changed == (name.rpartition(".")[0] in drawn), name
@@ -281,8 +287,8 @@ def test_seeds(weights: Any) -> None:
     torch.manual_seed(5)
     np.testing.assert_array_equal(drawn(), first)
     assert not np.array_equal(first, second)
-    made = [drawn(torch.Generator().manual_seed(3)) for _ in range(2)]
-    np.testing.assert_array_equal(*made)
+    again = (drawn(torch.Generator().manual_seed(3)) for _ in range(2))
+    np.testing.assert_array_equal(next(again), next(again))
 
 
 def test_a_module_is_an_activation_and_a_layer_a_model() -> None:

@@ -8,7 +8,6 @@ or not, as `(out, in / groups, *field)`; biases of convolutions have the axes of
 """
 
 from collections.abc import Iterator
-from functools import reduce
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
 

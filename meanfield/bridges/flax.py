@@ -59,5 +59,5 @@ def embedding_initializer(point: FixedPoint) -> "Initializer":
     """
     import jax
 
-    variances = recipe(point, None, None, None, "hidden").variances("embedding")
-    return jax.nn.initializers.normal(sqrt(variances[0]))
+    variance, _ = recipe(point, None, None, None, "hidden").variances("embedding")
+    return jax.nn.initializers.normal(sqrt(variance))

@@ -152,8 +152,12 @@ class Recipe:
     input_second_moment: float | None
     output: str | float
 
-    def variances(self, place: str) -> tuple[float, float] | None:
-        """Those of weights, times fan-in, and of biases; None where the layer is left."""
+    def keeps(self, place: str) -> bool:
+        """Whether layers of this place are left as they are."""
+        return "output" in place and self.output == "keep"
+
+    def variances(self, place: str) -> tuple[float, float]:
+        """Those of weights, times fan-in, and of biases."""
         q, bias_var, hidden = self.point.q, self.point.bias_var, self.point.input_second_moment
         if place == "embedding":
             if not hidden > 0:
@@ -171,11 +175,9 @@ class Recipe:
                     "a critical point at the q that the data should have, or give None"
                 )
         if "output" in place:
-            if self.output == "keep":
-                return None
             if self.output == "zero":
                 return 0.0, 0.0
-            if self.output != "hidden":
+            if self.output not in _OUTPUTS:
                 made = float(self.output)
         if made is not None:
             if not seen > 0:
@@ -231,11 +233,11 @@ def hand_over(
     """
     plan, kept = [], list(left)
     for slot in slots:
-        variances = how.variances(slot.place)
-        if variances is None:
+        if how.keeps(slot.place):
             kept.append(Left(slot.name, slot.kind, "the output layer, kept as asked"))
             continue
-        weight_var, bias_var = variances[0], variances[1] if slot.has_bias else 0.0
+        weight_var, bias_var = how.variances(slot.place)
+        bias_var = bias_var if slot.has_bias else 0.0
         made = Initialised(slot.name, slot.kind, slot.place, slot.fan_in, weight_var, bias_var)
         try:
             _check(how.weights, slot.field, slot.units, slot.channels)
