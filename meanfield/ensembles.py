@@ -38,6 +38,7 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "ensemble_of",
+    "rank_of",
 ]
 
 Array = NDArray[Any]
@@ -216,7 +217,7 @@ class LowRank(Ensemble):
         import jax
         import jax.numpy as jnp
 
-        rank = _rank(self, fan_out, fan_in)
+        rank = rank_of(self, fan_out, fan_in)
         left, right = jax.random.split(key)
         scale = jnp.sqrt(weight_var * fan_out / (rank * fan_in)).astype(dtype)
         factor = _normal(right, rank, fan_in, dtype)
@@ -243,7 +244,7 @@ class OrthogonalLowRank(Ensemble):
         import jax
         import jax.numpy as jnp
 
-        rank = _rank(self, fan_out, fan_in)
+        rank = rank_of(self, fan_out, fan_in)
         left, right = jax.random.split(key)
         scale = jnp.sqrt(weight_var * fan_out / rank).astype(dtype)
         return scale * (_haar(left, fan_out, rank, dtype) @ _haar(right, rank, fan_in, dtype))
@@ -377,7 +378,8 @@ def _haar(key, rows: int, columns: int, dtype):
     return jax.nn.initializers.orthogonal()(key, (rows, columns), wide).astype(dtype)
 
 
-def _rank(ensemble: "LowRank | OrthogonalLowRank", fan_out: int, fan_in: int) -> int:
+def rank_of(ensemble: "LowRank | OrthogonalLowRank", fan_out: int, fan_in: int) -> int:
+    """The rank of a matrix; an error where it would be 0."""
     rank = round(ensemble.ratio * min(fan_out, fan_in))
     if rank < 1:
         raise ValueError(f"shape: {ensemble} weights of shape ({fan_out}, {fan_in}) have rank 0")

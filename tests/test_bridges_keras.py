@@ -2,8 +2,10 @@
 
 import math
 import os
+from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -18,6 +20,13 @@ pytestmark = [
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras: Any = pytest.importorskip("keras", reason="pip install '.[keras]'")
 bridge: Any = mf.bridges.keras
+
+
+@pytest.fixture(autouse=True)
+def promoting() -> Iterator[None]:
+    """Layers of keras add biases of one axis to signals of two."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def kernel_of(layer: Any, shape: tuple[Any, ...]) -> np.ndarray:

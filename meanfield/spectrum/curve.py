@@ -1,0 +1,185 @@
+"""The curve in the plane of `u` on which `z > 0`, followed from edge to edge."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.errors import UnresolvedError
+from meanfield.legendre import NODES, ORDER, coefficients, nodes, tail
+from meanfield.legendre import series as legendre_sum
+from meanfield.precision import EPS
+from meanfield.spectrum.component import Component
+from meanfield.spectrum.transform import Point, Transform
+
+__all__ = ["Sketch", "follow", "sketch"]
+
+Array = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+_LEAST = 1e-13  # probability beyond which the curve is not followed
+_ITERATIONS = 60
+_TINY = 1e-13  # an angle that is none
+_STRIDE = 0.3  # longest step of Newton's method in log u
+_CLOSE = 1e-10  # a step after which the next one is rounding
+_PANELS = 6
+_SKETCH = np.sort(np.append(np.linspace(0, np.pi, 33), [1e-3, 8e-3, np.pi - 8e-3, np.pi - 1e-3]))
+_FARTHEST = 320.0  # the square of exp(-320) is not yet 0
+_OUTWARDS = np.geomspace(1e-2, 600.0, 32)
+_RESOLVED = 1e-12
+_BISECTIONS = 10
+
+
+class Sketch(NamedTuple):
+    """Some points of the curve, from the top down."""
+
+    log_u: Complex
+    y: Array  # log x
+
+
+def angles(transform: Transform, log_r: Array) -> Array:
+    """The angle in `[0, pi)` at which each circle meets the curve; 0 where it does not.
+
+    `Im F / sin(theta)` rises with `theta`: Newton's method in a bracket.
+    """
+    low, high = np.zeros(len(log_r)), np.full(len(log_r), np.pi)
+    theta, active = np.full(len(log_r), 1.0), np.arange(len(log_r))
+    for _ in range(_ITERATIONS):
+        t = theta[active]
+        point = transform.at(log_r[active] + 1j * t)
+        sine = np.sin(t)
+        g = point.F.imag / sine
+        slope = (point.D.real - g * np.cos(t)) / sine
+        low[active] = np.where(g < 0, t, low[active])
+        high[active] = np.where(g < 0, high[active], t)
+        with np.errstate(all="ignore"):
+            new = t - g / slope
+        inside = (new > low[active]) & (new < high[active])
+        # where there is none, the bracket shrinks on 0
+        share = np.where(low[active] == 0, 0.05, 0.5)
+        new = np.where(inside, new, low[active] + share * (high[active] - low[active]))
+        theta[active] = new
+        active = active[(np.abs(new - t) > 1e-9 * new) & (new > _TINY)]
+        if not len(active):
+            break
+    theta[theta <= _TINY] = 0.0
+    return theta
+
+
+def sketch(transform: Transform, low: float, high: float) -> Sketch:
+    """Points of the curve between the circles, as far as there is probability to be seen."""
+    bottom, top = (np.log(low) if low else -np.inf), np.log(high)
+
+    def last(start: float, side: int) -> float:
+        """Where less is left than can be seen, outwards from a logarithm.
+
+        `m = E[x/(z - x)]` and `n = E[z/(z - x)]` are what is left above and below `z`, or more.
+        """
+        near, far = 0.0, 0.0
+        for steps in (_OUTWARDS, np.linspace(0, 1, 18)[1:]):
+            grid = steps if far == 0 else near + (far - near) * steps
+            log_r = np.clip(start + side * grid, -_FARTHEST, _FARTHEST)
+            point = transform.at(log_r + 1j * angles(transform, log_r))
+            seen = np.abs(point.m if side > 0 else point.n - transform.zero) > _LEAST
+            k = np.argmin(np.append(seen[:-1], False))
+            near, far = (grid[k - 1] if k else near), grid[k]
+        return float(np.clip(start + side * far, -_FARTHEST, _FARTHEST))
+
+    middle = np.log(transform.law.mean)
+    if not low:
+        bottom = last(min(top, middle), -1)
+    if high == np.inf:
+        top = last(max(bottom, middle), 1)
+    log_r = bottom + (top - bottom) * np.cos(0.5 * _SKETCH) ** 2
+    theta = angles(transform, log_r)
+    theta[0], theta[-1] = theta[0] * (high == np.inf), theta[-1] * (low == 0)
+    log_u = log_r + 1j * theta
+    return Sketch(log_u, transform.at(log_u).F.real)
+
+
+def follow(transform: Transform, low: float, high: float, known: Sketch) -> Component:
+    """The component between the circles, by Newton's method from points near by.
+
+    Panels are bisected until the density and the curve are resolved on each.
+    """
+    edges = np.array([r for r in (low, high) if 0 < r < np.inf])
+    images = transform.at(np.log(edges) + 0j).F.real.tolist() if len(edges) else []
+    top = images.pop() if high < np.inf else known.y[0]
+    bottom = images.pop() if low else known.y[-1]
+    place = 2 * np.arcsin(np.sqrt(np.clip((top - known.y) / (top - bottom), 0.0, 1.0)))
+    ends = np.linspace(0.0, np.pi, _PANELS + 1)
+    left, right = ends[:-1], ends[1:]
+    phi = nodes(left, right)
+    guess = np.interp(phi, place, known.log_u.real) + 1j * np.interp(phi, place, known.log_u.imag)
+    limit = _RESOLVED + 4 * EPS * transform.depth
+    done = []
+    for generation in range(_BISECTIONS):
+        target = top - (top - bottom) * np.sin(0.5 * phi) ** 2
+        log_u, m = _solved(transform, target.ravel(), guess.ravel())
+        mass = -m.imag.reshape(phi.shape) / np.pi * 0.5 * (top - bottom) * np.sin(phi)
+        log_u = log_u.reshape(phi.shape)
+        series = coefficients(mass)
+        missed = tail(series)
+        good = (missed < limit) | (generation == _BISECTIONS - 1)
+        done.append((left[good], right[good], series[good], missed[good], log_u[good, ORDER // 2]))
+        if np.all(good):
+            break
+        left, right = _halves(left[~good], right[~good])
+        phi = nodes(left, right)
+        guess = _at_halves(coefficients(log_u.real)[~good]) + 1j * _at_halves(
+            coefficients(log_u.imag)[~good]
+        )
+    left, right, series, missed, middle = (np.concatenate(part) for part in zip(*done, strict=True))
+    order = np.argsort(left)
+    beyond = transform.above_at(np.array([np.log(high) + 0j]))[0] if high < np.inf else 0.0
+    found = Component(
+        low=bottom if low else -np.inf,
+        high=top if high < np.inf else np.inf,
+        bottom=bottom,
+        top=top,
+        edges=np.append(left[order], np.pi),
+        mass=series[order],
+        beyond=float(max(0.0, beyond)),
+        error=float(np.sum(missed * (right - left))),
+    )
+    # the closed form at a point of each panel is a check of all
+    t = np.full(len(left), NODES[ORDER // 2])
+    off = transform.above_at(middle[order]) - legendre_sum(found.above, t)
+    return replace(found, error=found.error + float(np.max(np.abs(off))))
+
+
+def _halves(left: Array, right: Array) -> tuple[Array, Array]:
+    middle = 0.5 * (left + right)
+    return np.column_stack([left, middle]).ravel(), np.column_stack([middle, right]).ravel()
+
+
+_BOTH = np.concatenate([0.5 * (NODES - 1), 0.5 * (NODES + 1)])
+_AT_HALVES = np.polynomial.legendre.legvander(_BOTH, ORDER - 1).T
+
+
+def _at_halves(series: Array) -> Array:
+    """Values at the nodes of both halves of panels, shape (2 panels, 16)."""
+    return (series @ _AT_HALVES).reshape(-1, ORDER)
+
+
+def _solved(transform: Transform, target: Array, guess: Complex) -> tuple[Complex, Complex]:
+    """`log u` at which `F` is the target, and `m` there, by Newton's method."""
+    log_u, active = guess.copy(), np.arange(len(target))
+    m = np.empty(len(target), complex)
+    for _ in range(_ITERATIONS):
+        point: Point = transform.at(log_u[active])
+        step = (point.F - target[active]) / point.D
+        size = np.abs(step)
+        # next to an edge D vanishes
+        step *= np.minimum(1.0, _STRIDE / np.maximum(size, _CLOSE))
+        new = log_u[active] - step
+        # below the axis nothing is known
+        new.imag = np.where(new.imag < 0, 0.5 * log_u[active].imag, new.imag)
+        # to first order, which is all where the step is small
+        m[active] = point.m - step * point.um
+        log_u[active] = new
+        active = active[size > _CLOSE]
+        if not len(active):
+            return log_u, m
+    raise UnresolvedError(f"spectrum: the curve is lost near log s = {0.5 * target[active[0]]:.6g}")

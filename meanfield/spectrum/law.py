@@ -1,0 +1,187 @@
+r"""The law of `X = phi'(z)^2`, `z ~ N(0, q)`, as nodes and weights for `E[f(X)]`, `f` analytic.
+
+Where `X` has a density its transform `E[X / (u - X)]` has poles on the path of integration as `u`
+in the upper half plane comes down to the axis. The path is moved out of their way: between the
+kinks of the activation and the zeros and extrema of `phi'` it runs where `X` is in the lower half
+plane. Gauss-Legendre panels on it then give nodes and weights that are complex, and the transform
+up to the axis, whether `X` has much mass there or next to none.
+
+Pieces on which `phi'` is constant are atoms, of exact probability.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import ceil, log2, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.activation import LEAST_REACH, Activation
+from meanfield.errors import UnresolvedError
+from meanfield.legendre import TO_COEFFICIENTS, WEIGHTS
+from meanfield.spectrum.bands import beyond, union
+from meanfield.spectrum.path import SIGMAS, on_panels, panels
+from meanfield.spectrum.slope import SlopePieces, slope_pieces
+
+__all__ = ["SlopeLaw", "slope_law"]
+
+Array = NDArray[np.float64]
+
+_RESOLVED = 1e-14
+_NEGLIGIBLE = 1e-18
+_TINIEST = 1e-130  # whose square is not yet 0
+_ROUNDING = 1e-12
+_NARROWEST = 1e-14  # standard deviations: less is rounding
+_LEAST_SEEN = 8.5  # standard deviations that an activation must go on for
+_AT_ONCE = 1 << 17  # numbers in a table of points and nodes
+_HALVINGS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class SlopeLaw:
+    """A law on `[0, inf)`: atoms, and nodes of what is continuous.
+
+    Attributes:
+        zero: probability of 0.
+        atoms: (value, probability) of the others, shape (k, 2).
+        left, right: panels in units of the standard deviation of `z`.
+        value: `X` at their nodes, shape (panels, 16).
+        density: of `z` there.
+        bands: smallest intervals that hold all of `X` but 0, in order, shape (bands, 2); the end
+            of the last can be infinite.
+    """
+
+    pieces: SlopePieces | None
+    sigma: float
+    zero: float
+    atoms: Array
+    left: Array
+    right: Array
+    value: Array
+    density: Array
+    bands: Array
+
+    @cached_property
+    def nodes(self) -> tuple[Array, Array]:
+        """Values other than 0 and their weights, both complex; each value once."""
+        weight = 0.5 * (self.right - self.left)[:, None] * WEIGHTS * self.density
+        x = np.concatenate([self.value.ravel(), self.atoms[:, 0]])
+        w = np.concatenate([weight.ravel(), self.atoms[:, 1]])
+        # the transform far out is `E[X] / u`, and near zero `-1 - u E[1/X]`
+        with np.errstate(divide="ignore", invalid="ignore"):
+            size, mean = np.abs(x), abs(w @ x)
+            kept = np.abs(w) * (1 + size / mean + mean / size) > _NEGLIGIBLE
+        kept &= size > _TINIEST * mean
+        order = np.argsort(x[kept].real)
+        x, w = x[kept][order], w[kept][order]
+        # an even activation gives each value twice
+        start = np.flatnonzero(np.append(True, np.abs(np.diff(x)) > 1e-14 * np.abs(x[1:])))
+        return x[start], np.add.reduceat(w, start)
+
+    @cached_property
+    def at_zero(self) -> float:
+        """The probability of 0, with that of what is too small to be told from it."""
+        rest = 1 - float(np.sum(self.nodes[1].real))
+        return rest if abs(rest - self.zero) > _ROUNDING else self.zero
+
+    @cached_property
+    def mean(self) -> float:
+        x, w = self.nodes
+        return float((w @ x).real)
+
+    @cached_property
+    def spread(self) -> float:
+        """`Var(X) / E[X]^2`."""
+        x, w = self.nodes
+        return float((w @ (x - self.mean) ** 2).real) / self.mean**2 + self.at_zero
+
+    def refined(self, u: Array) -> "SlopeLaw":
+        """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
+        law = self
+        for _ in range(_HALVINGS):
+            width = np.abs(law.right - law.left)
+            bad = (law._misses(u) > _RESOLVED) & (width > _NARROWEST)
+            if not np.any(bad):
+                break
+            law = law._bisected(bad)
+        return law
+
+    def _misses(self, u: Array) -> Array:
+        """What each panel may be wrong by: the error goes as the square of the last terms."""
+        if not len(self.left):
+            return np.zeros(0)
+        worst = np.zeros(len(self.left))
+        step = max(1, _AT_ONCE // self.value.size)
+        for i in range(0, len(u), step):
+            f = self.value / (u[i : i + step, None, None] - self.value) * self.density
+            size = np.max(np.abs(f), axis=2)
+            last = np.max(np.abs(f @ TO_COEFFICIENTS[:, -2:]), axis=2)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                miss = np.where(size > 0, last * (last / size), 0.0)
+            worst = np.maximum(worst, np.max(miss, axis=0))
+        return worst * np.abs(self.right - self.left)
+
+    def _bisected(self, bad: NDArray[np.bool_]) -> "SlopeLaw":
+        left, right = self.left[bad], self.right[bad]
+        # towards a cut by quarters: there the poles are at an angle
+        share = np.select(
+            [np.isreal(left) & ~np.isreal(right), ~np.isreal(left) & np.isreal(right)],
+            [0.25, 0.75],
+            0.5,
+        )
+        middle = (1 - share) * left + share * right
+        new = np.concatenate([left, middle]), np.concatenate([middle, right])
+        added = *new, *on_panels(self.pieces, self.sigma, *new)
+        names = "left", "right", "value", "density"
+        return replace(
+            self,
+            **{
+                name: np.concatenate([getattr(self, name)[~bad], part])
+                for name, part in zip(names, added, strict=True)
+            },
+        )
+
+
+def slope_law(activation: Activation, q: float) -> SlopeLaw:
+    """The law of `phi'(z)^2`, `z ~ N(0, q)`.
+
+    Raises:
+        MeanFieldError: `phi` jumps.
+        UnresolvedError: the activation ends, or its slope overflows, where the Gaussian has weight.
+    """
+    sigma = sqrt(q)
+    reach = max(LEAST_REACH, 2.0 ** ceil(log2((SIGMAS + 1) * sigma)))
+    pieces = slope_pieces(activation, reach)
+    if min(-pieces.left[0], pieces.right[-1]) < _LEAST_SEEN * sigma:
+        raise UnresolvedError(activation.why_not(q, "the law of phi'^2"))
+    zero, atoms = _atoms(pieces, sigma)
+    left, right = panels(pieces, sigma)
+    value, density = on_panels(pieces, sigma, left, right)
+    ends = pieces.squared(sigma * left.real), pieces.squared(sigma * right.real, -1)
+    intervals = [
+        np.sort(np.column_stack(ends), axis=1),
+        np.repeat(atoms[:, :1], 2, axis=1),
+        *(beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)),
+    ]
+    bands = union(np.concatenate(intervals))
+    return SlopeLaw(pieces, sigma, zero, atoms, left, right, value, density, bands)
+
+
+def _atoms(pieces: SlopePieces, sigma: float) -> tuple[float, Array]:
+    """The probability of 0, and the other atoms."""
+    from scipy.special import ndtr
+
+    zero, found = 0.0, {}
+    for a, b in pieces.flat.tolist():
+        middle = 0.5 * (max(a, pieces.left[0]) + min(b, pieces.right[-1]))
+        level = float(pieces.squared(np.array([middle]))[0])
+        # by the tail in which nothing cancels
+        a, b = (a, b) if a < 0 else (-b, -a)
+        mass = float(ndtr(b / sigma) - ndtr(a / sigma))
+        if level == 0:
+            zero += mass
+        else:
+            near = [x for x in found if abs(x - level) <= _ROUNDING * x]
+            level = near[0] if near else level
+            found[level] = found.get(level, 0.0) + mass
+    return zero, np.array(sorted(found.items())).reshape(-1, 2)

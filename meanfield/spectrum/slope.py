@@ -1,0 +1,176 @@
+"""The slope `phi'` of an activation as polynomials, with every place where its square turns.
+
+The samples know `phi'` at sixteen nodes of each panel, hence everywhere: no call of the activation
+is needed, and one that is no JAX function costs the same.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.activation import Activation, remembered
+from meanfield.errors import MeanFieldError, UnresolvedError
+from meanfield.legendre import ORDER, coefficients, nodes, series, tail
+from meanfield.precision import EPS
+
+__all__ = ["SlopePieces", "slope_pieces"]
+
+Array = NDArray[np.float64]
+
+_NOISY = 8 * EPS  # what changes less on a panel, beside its size, is constant
+_FAINT = 1e-9  # beside the largest slope: the square is rounding
+_FLAT = 1e-12
+_FALL = 3.0  # of log phi' across a panel
+_SAME = 1e-5  # turning points nearer to one another, relatively, are one
+_ENDS = 1e-9  # turning points so little outside their panel are at its end
+
+
+@dataclass(frozen=True)
+class SlopePieces:
+    """`phi'` on panels from left to right, as Legendre series."""
+
+    left: Array
+    right: Array
+    series: Array  # shape (panels, 16)
+    constant: NDArray[np.bool_]
+    flat: Array  # runs of constant panels that kinks bound: shape (runs, 2), infinite at the ends
+    cuts: Array  # kinks, zeros and extrema of phi', in order
+    noise: Array  # of phi', one number a panel
+
+    def squared(self, z: Array, side: int = 1) -> Array:
+        """`phi'(z)^2`, continued from the panel below or above a complex `z`.
+
+        At the edge of two panels by that on the `side`, -1 or 1.
+        """
+        panel = self.panel(z, side)
+        left, right = self.left[panel], self.right[panel]
+        return series(self.series[panel], ((z - left) - (right - z)) / (right - left)) ** 2
+
+    def panel(self, z: Array, side: int = 1) -> NDArray[np.int_]:
+        """The panel of each `z`."""
+        where = "left" if side < 0 else "right"
+        found = np.searchsorted(self.left, np.real(z), side=where) - 1
+        return np.clip(found, 0, len(self.left) - 1)
+
+
+@remembered
+def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
+    """The slope on `[-reach, reach]`, or as far as the activation goes.
+
+    Raises:
+        MeanFieldError: `phi` jumps, so that the Jacobian has no finite law.
+    """
+    samples = activation.columns(reach).samples
+    if len(samples.jumps):
+        raise MeanFieldError(
+            f"{activation.name}: it jumps at x = {samples.jumps[0]:.6g}, so chi1 is infinite and "
+            "the Jacobian has no singular values in the limit of wide layers; use a continuous "
+            "approximation of it, such as a steep ramp"
+        )
+    if np.any(samples.log_scale):
+        raise UnresolvedError(
+            f"{activation.name}: its slope overflows within |x| < {reach:g}; ask for a smaller q"
+        )
+    x, slope = samples.x.reshape(-1, ORDER), samples.slope.reshape(-1, ORDER)
+    noise = np.max(samples.slope_noise.reshape(-1, ORDER), axis=1)
+    middle, half = 0.5 * (x[:, 0] + x[:, -1]), 0.5 * samples.width[::ORDER]
+    left, right = middle - half, middle + half
+    for b in np.append(samples.kinks, 0.0):  # edges were computed back, kinks are exact
+        for edges in (left, right):
+            nearest = np.argmin(np.abs(edges - b))
+            edges[nearest] = b if abs(edges[nearest] - b) <= _NOISY * reach else edges[nearest]
+    right[:-1] = left[1:]
+    left, right, slope, noise = _falling(activation, left, right, slope, noise)
+    middle, half = 0.5 * (left + right), 0.5 * (right - left)
+    size = np.max(np.abs(slope), axis=1)
+    constant = np.ptp(slope, axis=1) <= 4 * noise + _NOISY * size
+    c = coefficients(np.where(np.isfinite(slope), slope, 0.0))
+    c[np.abs(c) <= np.maximum(noise, EPS * size)[:, None]] = 0.0
+    kinks = samples.kinks
+    # elsewhere it turns by rounding
+    told = (size > _FAINT * np.max(size)) | (tail(coefficients(slope)) < _FAINT * size)
+    told &= np.ptp(slope, axis=1) > _FLAT * size
+    turns = [
+        middle[k] + half[k] * _roots(inside)
+        for k in np.flatnonzero(~constant & told)
+        for inside in (c[k], np.polynomial.legendre.legder(c[k]))
+    ]
+    return SlopePieces(
+        left=left, right=right, series=c, constant=constant,
+        flat=_flat(left, right, slope, constant, kinks, noise),
+        cuts=_apart(kinks, np.concatenate([np.zeros(0), *turns])),
+        noise=noise,
+    )  # fmt: skip
+
+
+def _falling(activation: Activation, left: Array, right: Array, slope: Array, noise: Array):
+    """The panels, those divided on which the slope falls by much: there it is known beside its
+    largest value, and is to be known beside itself."""
+    size = np.abs(slope)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fall = np.ptp(np.log(size), axis=1)
+    fall[~np.isfinite(fall) | (np.abs(np.sum(np.sign(slope), axis=1)) < ORDER)] = 0.0
+    count = np.ceil(np.maximum(fall / _FALL, 1.0)).astype(int)
+    steep = np.repeat(count, count) > 1
+    part = np.arange(np.sum(count)) - np.repeat(np.cumsum(count) - count, count)
+    step = np.repeat((right - left) / count, count)
+    starts = np.repeat(left, count) + part * step
+    ends = np.append(starts[1:], right[-1])
+    slope, noise = np.repeat(slope, count, axis=0), np.repeat(noise, count)
+    if np.any(steep):
+        sampled = activation.sampled(nodes(starts[steep], ends[steep]).ravel()).slope
+        if sampled is None:
+            return left, right, slope[np.cumsum(count) - 1], noise[np.cumsum(count) - 1]
+        slope[steep] = sampled.reshape(-1, ORDER)
+        noise[steep] = tail(coefficients(slope[steep]))
+    return starts, ends, slope, noise
+
+
+def _apart(kinks: Array, turns: Array) -> Array:
+    """Kinks and turning points in order, those that are one found twice as one."""
+    cuts = list(kinks)
+    for x in np.sort(turns):
+        if np.all(np.abs(x - np.array(cuts)) > _SAME * (_SAME + abs(x))):
+            cuts.append(x)
+    return np.sort(np.array(cuts, float))
+
+
+def _roots(c: Array) -> Array:
+    used = np.flatnonzero(c)
+    if not len(used) or used[-1] == 0:
+        return np.zeros(0)
+    c = c[: used[-1] + 1]
+    if abs(c[0]) > np.sum(np.abs(c[1:])):
+        return np.zeros(0)
+    roots = np.polynomial.legendre.legroots(c)
+    real = np.real(roots[np.abs(np.imag(roots)) <= _ENDS])
+    return np.clip(real[np.abs(real) <= 1 + _ENDS], -1.0, 1.0)
+
+
+def _flat(left, right, slope, constant, kinks, noise) -> Array:
+    """Runs of panels on which the slope is one number, each with a kink or infinity at its ends."""
+    runs: list[tuple[float, float]] = []
+    level = slope[:, ORDER // 2]
+    k = 0
+    while k < len(left):
+        if not constant[k]:
+            k += 1
+            continue
+        j = k
+        while (
+            j + 1 < len(left)
+            and constant[j + 1]
+            and left[j + 1] not in kinks
+            and abs(level[j + 1] - level[k])
+            <= 4 * max(noise[k], noise[j + 1]) + _NOISY * abs(level[k])
+        ):
+            j += 1
+        low = -np.inf if k == 0 else left[k]
+        high = np.inf if j == len(left) - 1 else right[j]
+        whole = np.isinf(low) and np.isinf(high)
+        bounded = (low in kinks or np.isinf(low)) and (high in kinks or np.isinf(high))
+        if bounded and (whole or np.isfinite(low) or np.isfinite(high)):
+            runs.append((low, high))
+        k = j + 1
+    return np.array(runs).reshape(-1, 2)

@@ -1,0 +1,112 @@
+r"""The explicit inverse of a transform: `log z` and all that follows as functions of `u`.
+
+A layer multiplies `J J^T` by `X = phi'^2` and by the weights, both free of what was before, so that
+S-transforms multiply. With `m = E[X / (u - X)]` and `n = 1 + m`, the point `u` at which `X` has the
+transform `m` is explicit where `u` itself is the unknown, and the Jacobian has it at
+
+    F(u) = log z = L log(weight_var u) + (L - 1) log(m / n) - L log S_W(m)
+
+The density of `log s^2` at `x = z > 0` is `-Im m / pi`, and `P(s^2 > x) = Im K / pi` with
+
+    K(u) = (L - 1) log n + L E[log(1 - X/u)] + L (I_W(m) - m log S_W(m)),    I_W' = log S_W
+
+Polar coordinates `u = r exp(i theta)`: on each circle `Im F / sin(theta)` rises with `theta`, so at
+most one point is mapped to the positive axis.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.ensembles import Ensemble, Orthogonal
+from meanfield.spectrum.law import SlopeLaw
+
+__all__ = ["Point", "Transform"]
+
+Real = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+_AT_ONCE = 1 << 13  # numbers in a table of points and nodes: in the cache, and too few for threads
+
+
+class Point(NamedTuple):
+    """What is known at points `u` of the upper half plane or, from above, of the axis."""
+
+    m: Complex
+    n: Complex
+    F: Complex
+    D: Complex  # u F'(u)
+    um: Complex  # u m'(u)
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """The Jacobian of `depth` layers with one law of slopes and one ensemble."""
+
+    law: SlopeLaw
+    ensemble: Ensemble
+    depth: int
+    log_weight_var: float
+
+    @property
+    def zero(self) -> float:
+        """The probability of 0."""
+        return self.law.at_zero
+
+    @np.errstate(all="ignore")  # at an atom of X nothing is finite
+    def _sums(self, u: Complex) -> tuple[Complex, Complex, Complex]:
+        """`m`, `n` and `u m'`."""
+        x, w = self.law.nodes
+        columns = np.column_stack([w * x, w])
+        first, second = np.empty((2, len(u), 2), complex)
+        step = max(1, _AT_ONCE // len(x))
+        for i in range(0, len(u), step):
+            some = slice(i, i + step)
+            inverse = u[some, None] - x
+            np.reciprocal(inverse, out=inverse)
+            first[some] = inverse @ columns
+            inverse *= inverse
+            second[some] = inverse @ columns
+        m, n = first[:, 0], self.law.at_zero + u * first[:, 1]
+        for sum_ in (m, n):  # what rounding puts above the axis
+            sum_.imag[sum_.imag >= 0] = -0.0
+        return m, n, -u * second[:, 0]
+
+    @np.errstate(all="ignore")  # at an atom of X nothing is finite
+    def at(self, log_u: Complex) -> Point:
+        """What is known at points `u`."""
+        m, n, um = self._sums(np.exp(log_u))
+        L = self.depth
+        # Im n = Im m, so that the angle of m / n has no cancellation; the smaller knows it better
+        imag = np.where(np.abs(m) < np.abs(n), m.imag, n.imag)
+        ratio = np.log(np.abs(m / n)) + 1j * np.arctan2(imag, m.real * n.real + imag**2)
+        F = L * (self.log_weight_var + log_u) + (L - 1) * ratio
+        F = F - L * self.ensemble.log_s(m, n)
+        slope = (L - 1) / (m * n) - L * self.ensemble.log_s_slope(m, n)
+        return Point(m, n, F, L + um * slope, um)
+
+    def above_at(self, log_u: Complex) -> Real:
+        """`P(s^2 > x)` at points that are mapped to `x`."""
+        m, n, _ = self._sums(np.exp(log_u))
+        x, w = self.law.nodes
+        u = np.exp(log_u)
+        total = np.empty(len(u))
+        step = max(1, _AT_ONCE // len(x))
+        for i in range(0, len(u), step):
+            # log(1 - x/u), each logarithm with its angle from 0 to pi
+            total[i : i + step] = np.sum(np.log(u[i : i + step, None] - x) * w, axis=1).imag
+        total -= (log_u * np.sum(w)).imag
+        L, law = self.depth, self.ensemble
+        weights = law.log_s_integral(m, n) - m * law.log_s(m, n)
+        return ((L - 1) * np.angle(n) + L * (total + weights.imag)) / np.pi
+
+    def atoms(self) -> list[tuple[float, float]]:
+        """`(log x, mass)` of the atoms above 0."""
+        found = []
+        for value, mass in self.law.atoms.tolist():
+            mass = 1 - self.depth * (1 - mass)
+            if mass > 0 and isinstance(self.ensemble, Orthogonal):
+                found.append((self.depth * (self.log_weight_var + float(np.log(value))), mass))
+        return found
