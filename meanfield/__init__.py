@@ -23,12 +23,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meanfield import bridges as bridges
     from meanfield import ensembles as ensembles
     from meanfield import layers as layers
     from meanfield import plot as plot
     from meanfield import schemes as schemes
     from meanfield.activation import Activation
+    from meanfield.clip import (
+        ClipChoice,
+        ClipDiagram,
+        ClipRegion,
+        ClipVerdict,
+        clip_diagram,
+        clip_threshold,
+    )
     from meanfield.criticality import critical, critical_line
+    from meanfield.dynamical_isometry.classes import (
+        Universality,
+        depth_of_limit,
+        q_for_depth,
+        universality,
+    )
+    from meanfield.dynamical_isometry.isometry import Isometry, isometry
+    from meanfield.dynamical_isometry.mirrored import mirrored, mirrored_weights
+    from meanfield.dynamical_isometry.residual import ResidualSpectrum, residual_spectrum
+    from meanfield.dynamical_isometry.universal import UniversalSpectrum, universal_spectrum
+    from meanfield.dynamical_isometry.verdict import IsometryVerdict
     from meanfield.errors import (
         MeanFieldError,
         NoCriticalPointError,
@@ -46,80 +66,145 @@ if TYPE_CHECKING:
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
     from meanfield.search import critical_points
+    from meanfield.simulation.compare import Comparison
+    from meanfield.simulation.result import Simulation
+    from meanfield.simulation.run import simulate
     from meanfield.spectrum import Spectrum, jacobian_spectrum
+    from meanfield.width import (
+        FiniteWidth,
+        FiniteWidthPair,
+        finite_width,
+        finite_width_pair,
+        tangent_kernel,
+    )
 
 __version__ = "0.1.0"
 
 _MODULE_OF = {
     "Activation": "activation",
+    "ClipChoice": "clip",
+    "ClipDiagram": "clip",
+    "ClipRegion": "clip",
+    "ClipVerdict": "clip",
+    "Comparison": "simulation.compare",
     "CorrelationFixedPoint": "maps.correlation",
     "CorrelationMap": "maps.correlation",
     "CorrelationTrajectory": "maps.correlation_trajectory",
+    "FiniteWidth": "width",
+    "FiniteWidthPair": "width",
     "FixedPoint": "network",
     "FixedPoints": "fixedpoints",
     "GuessingBias": "guessing",
     "HermiteCoefficients": "hermite",
+    "Isometry": "dynamical_isometry.isometry",
+    "IsometryVerdict": "dynamical_isometry.verdict",
     "MeanFieldError": "errors",
     "Network": "network",
     "NoCriticalPointError": "errors",
     "NotElementwiseError": "errors",
     "Phase": "network",
     "PhaseDiagram": "phase",
+    "ResidualSpectrum": "dynamical_isometry.residual",
+    "Simulation": "simulation.result",
     "Spectrum": "spectrum",
+    "UniversalSpectrum": "dynamical_isometry.universal",
+    "Universality": "dynamical_isometry.classes",
     "UnresolvedError": "errors",
     "VarianceMap": "maps.variance",
     "VarianceTrajectory": "maps.variance_trajectory",
     "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
+    "clip_diagram": "clip",
+    "clip_threshold": "clip",
     "correlation_map": "maps.correlation",
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
+    "depth_of_limit": "dynamical_isometry.classes",
+    "finite_width": "width",
+    "finite_width_pair": "width",
     "fixed_points": "fixedpoints",
     "guessing_bias": "guessing",
     "hermite_coefficients": "hermite",
     "initializer": "initializers",
+    "isometry": "dynamical_isometry.isometry",
     "jacobian_spectrum": "spectrum",
+    "mirrored": "dynamical_isometry.mirrored",
+    "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
+    "q_for_depth": "dynamical_isometry.classes",
+    "residual_spectrum": "dynamical_isometry.residual",
+    "simulate": "simulation.run",
+    "tangent_kernel": "width",
+    "universal_spectrum": "dynamical_isometry.universal",
+    "universality": "dynamical_isometry.classes",
     "variance_map": "maps.variance",
 }
 
 __all__ = [
     "Activation",
+    "ClipChoice",
+    "ClipDiagram",
+    "ClipRegion",
+    "ClipVerdict",
+    "Comparison",
     "CorrelationFixedPoint",
     "CorrelationMap",
     "CorrelationTrajectory",
+    "FiniteWidth",
+    "FiniteWidthPair",
     "FixedPoint",
     "FixedPoints",
     "GuessingBias",
     "HermiteCoefficients",
+    "Isometry",
+    "IsometryVerdict",
     "MeanFieldError",
     "Network",
     "NoCriticalPointError",
     "NotElementwiseError",
     "Phase",
     "PhaseDiagram",
+    "ResidualSpectrum",
+    "Simulation",
     "Spectrum",
+    "UniversalSpectrum",
+    "Universality",
     "UnresolvedError",
     "VarianceMap",
     "VarianceTrajectory",
     "Verdict",
     "bias_initializer",
+    "clip_diagram",
+    "clip_threshold",
     "correlation_map",
     "critical",
     "critical_line",
     "critical_points",
+    "depth_of_limit",
+    "finite_width",
+    "finite_width_pair",
     "fixed_points",
     "guessing_bias",
     "hermite_coefficients",
     "initializer",
+    "isometry",
     "jacobian_spectrum",
+    "mirrored",
+    "mirrored_weights",
     "phase_diagram",
+    "q_for_depth",
+    "residual_spectrum",
+    "simulate",
+    "tangent_kernel",
+    "universal_spectrum",
+    "universality",
     "variance_map",
 ]
 
 
-_SUBMODULES = ("ensembles", "layers", "plot", "schemes")  # not in need of an import of their own
+# not in need of an import of their own
+_SUBMODULES = ("bridges", "ensembles", "layers", "plot", "schemes")
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ from meanfield.precision import is_traced
 from meanfield.samples import Samples, sample
 from meanfield.tracing import TracedFunction
 
-__all__ = ["LEAST_REACH", "Activation", "as_activation", "remembered"]
+__all__ = ["LEAST_REACH", "Activation", "as_activation", "reach_of", "remembered"]
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
@@ -177,7 +177,7 @@ class Activation:
 
     def samples_up_to(self, q: float) -> int:
         """How many samples moments at the variance `q` take, whatever was asked before."""
-        return len(self.columns(_reach(q)).samples.x)
+        return len(self.columns(reach_of(q)).samples.x)
 
     def moments(self, q: Array, derivatives: bool = False) -> Moments:
         """Gaussian moments at the variances `q`, shape (n,); see `meanfield.gaussian`.
@@ -200,7 +200,7 @@ class Activation:
         return Moments(*interpolate(direct, q))
 
     def _summed(self, q: Array, derivatives: bool) -> Moments:
-        reach = _reach(q.max())
+        reach = reach_of(q.max())
         while True:
             columns = self.columns(reach)
             result, beyond = moments_of(columns, q, derivatives)
@@ -259,7 +259,8 @@ class Activation:
         )
 
 
-def _reach(q: float) -> float:
+def reach_of(q: float) -> float:
+    """How far samples must reach, at least, for moments at the variance `q`."""
     return max(LEAST_REACH, 2.0 ** ceil(log2(_SIGMAS * sqrt(q))))
 
 

@@ -20,22 +20,22 @@ from meanfield.ensembles import Ensemble
 from meanfield.errors import MeanFieldError, NoCriticalPointError, UnresolvedError
 from meanfield.network import FixedPoint, Network, Phase
 
-__all__ = ["critical_at_bias", "critical_points", "where_valid"]
+__all__ = ["PER_DECADE", "critical_at_bias", "critical_points", "edge_table", "where_valid"]
 
 Array = NDArray[np.float64]
 
 _LEAST = 1e-8
 _TOPS = 10.0 ** np.arange(6, -1, -1)  # the highest at which the activation can be sampled
-_PER_DECADE = 20
+PER_DECADE = 20  # of the table of the edge
 _FLAT = 1e-12  # a slope below is rounding
 
 
 @remembered
-def _table(activation: Activation) -> Edge:
+def edge_table(activation: Activation) -> Edge:
     """The edge along a grid of `q`, as far up as the activation can be computed."""
     trouble = None
     for top in _TOPS:
-        count = round(np.log10(top / _LEAST) * _PER_DECADE) + 1
+        count = round(np.log10(top / _LEAST) * PER_DECADE) + 1
         try:
             return edge_where_known(activation, np.geomspace(_LEAST, top, count))
         except UnresolvedError as error:  # it oscillates too often, for example
@@ -87,7 +87,7 @@ def _roots(
 def where_valid(activation: Activation) -> str:
     """A sentence about the `q` at which there is a critical point."""
     try:
-        table = _table(activation)
+        table = edge_table(activation)
     except MeanFieldError:
         return "No q that would do was found"
     good = table.bias_var >= 0
@@ -133,7 +133,7 @@ def _variance_at(activation: Activation, bias_var: float) -> float:
             f"{activation.name}: no critical point at bias_var = {bias_var:.6g}: a scale-invariant "
             "activation is critical only at bias_var = 0, where every q is a fixed point"
         )
-    table = _table(activation)
+    table = edge_table(activation)
     roots = _roots(
         activation, table,
         lambda edge: (edge.bias_var - bias_var, edge.bias_error, edge.bias_slope),
@@ -195,7 +195,7 @@ def critical_points(phi: Callable | str | Activation) -> tuple[FixedPoint, ...]:
     if activation.is_homogeneous:
         return (_labelled(activation, 1.0, "scale-invariant"),)
     try:
-        table = _table(activation)
+        table = edge_table(activation)
     except NoCriticalPointError:
         return ()
     gap, error = table.susceptibility_gap, table.gap_error

@@ -11,7 +11,18 @@ import sys
 from collections.abc import Sequence
 
 from meanfield import __version__
-from meanfield.cli import activations, critical, maps, phase, schemes
+from meanfield.cli import (
+    activations,
+    clip,
+    critical,
+    graph,
+    isometry,
+    maps,
+    phase,
+    schemes,
+    simulate,
+    width,
+)
 from meanfield.cli.arguments import parameters
 
 # A pipe's reader went away: what a shell reports for a command killed by SIGPIPE (128 + 13).
@@ -27,7 +38,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (critical, maps, phase, schemes, activations):
+    for command in (
+        critical,
+        maps,
+        phase,
+        clip,
+        isometry,
+        width,
+        simulate,
+        schemes,
+        graph,
+        activations,
+    ):
         command.add_to(commands)
     return parser
 

@@ -59,7 +59,7 @@ _far_out_of = remembered(far_out)
 def second_moment(
     activation: Activation, q: Array, name: str = "phi2", derivatives: bool = True
 ) -> SecondMoment:
-    """`E[phi^2]`, or `E[phi'^2]` by the name `"dphi2"`, at variances `q >= 0` of shape (n,).
+    """`E[phi^2]`, or by their names `E[phi'^2]`, `E[phi^4]`, `E[phi'^4]`, at `q >= 0`, shape (n,).
 
     Limits from above at 0. What overflows is `inf`; what cannot be computed is NaN with error
     `inf`, and so are derivatives that were not asked for.
@@ -75,7 +75,7 @@ def second_moment(
             if part is not None:
                 row[middle] = part[:, column]
     if not np.all(middle):
-        near = near_zero_of(activation)[0 if name == "phi2" else 1]
+        near = near_zero_of(activation)[name]
         for where, law in (((q > 0) & (q < NEAREST), near), (q > FARTHEST, None)):
             if np.any(where):
                 law = law or _far_out_of(activation, name)
@@ -137,7 +137,7 @@ def table_of(activation: Activation, top: int = USUAL_TOP, patient: bool = False
 
     That of a function that oscillates ends where it takes 16,000 samples, unless one is patient.
     """
-    low = _LOWEST if near_zero_of(activation)[0].exponent_error < _VAGUE else _NEAREST
+    low = _LOWEST if near_zero_of(activation)["phi2"].exponent_error < _VAGUE else _NEAREST
     # where powers of q tell the moment all binades are taken at once
     binades = _binades(activation, low, _NEAREST) if low < _NEAREST else []
     k, end, samples = _NEAREST, "", 0

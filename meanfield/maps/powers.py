@@ -24,6 +24,7 @@ from meanfield.tracing import TracedFunction
 __all__ = ["FARTHEST", "NEAREST", "Powers", "far_out", "near_zero"]
 
 Array = NDArray[np.float64]
+Series = tuple[Array, Array]  # coefficients of powers of |x|, and their errors
 
 # Between these moments are sums over samples. Beyond the second even what is smaller than the
 # leading power by 1/sqrt(q), as in softplus, is below rounding.
@@ -35,7 +36,7 @@ _DEGREE = 8
 _ULPS = 4 * EPS  # noise of a function value, where nothing tells of more
 _ROUNDING = 16.0  # a fit leaves so many times the noise, or else is none
 _HALF = [0.5, 1 / sqrt(2 * pi)]
-for _k in range(2 * _DEGREE - 1):
+for _k in range(4 * _DEGREE - 1):
     _HALF.append((_k + 1) * _HALF[_k])  # by partial integration
 
 
@@ -75,8 +76,11 @@ class Powers:
 
 
 @np.errstate(all="ignore")
-def near_zero(activation: Activation) -> tuple[Powers, Powers]:
-    """`E[phi^2]` and `E[phi'^2]` at variances up to `NEAREST`."""
+def near_zero(activation: Activation) -> dict[str, Powers]:
+    """`E[phi^2]`, `E[phi'^2]`, `E[phi^4]`, `E[phi'^4]` at variances up to `NEAREST`, by name.
+
+    Where `phi` has a series, `E[phi^2 phi'^2]` too, as `"mixed"`.
+    """
     samples = activation.columns(LEAST_REACH).samples
     box = activation.box
     assert not isinstance(box, TracedFunction)  # nor could it have been sampled
@@ -95,16 +99,24 @@ def near_zero(activation: Activation) -> tuple[Powers, Powers]:
             left, right = (_fit(samples, (side,), limits[side > 0], floor) for side in (-1, 1))
     if left is not None and right is not None:
         k = np.arange(1, _DEGREE + 1)
-        parts = (left[0], right[0], left[1], right[1])
-        moment, gradient = _squared(*parts), _squared(*(part[1:] * k for part in parts))
+        values, slopes = (left, right), tuple((c[1:] * k, e[1:] * k) for c, e in (left, right))
+        squares, of_slopes = (tuple(_times(f, f) for f in pair) for pair in (values, slopes))
+        laws = {
+            "phi2": _mean(*squares), "dphi2": _mean(*of_slopes),
+            "phi4": _mean(*(_times(f, f) for f in squares)),
+            "dphi4": _mean(*(_times(f, f) for f in of_slopes)),
+            "mixed": _mean(*(_times(f, g) for f, g in zip(squares, of_slopes, strict=True))),
+        }  # fmt: skip
         if len(samples.jumps):
-            gradient = Powers(np.zeros(1), np.array([np.inf]), np.zeros(1))
-        return moment, gradient
-    start = 0.5 * (limits[0] ** 2 + limits[1] ** 2)
-    return tuple(
-        _power_law(activation, column, NEAREST, 4 * NEAREST, least)
-        for column, least in (("phi2", start), ("dphi2", 0.0))
-    )  # pyright: ignore[reportReturnType]
+            infinite = Powers(np.zeros(1), np.array([np.inf]), np.zeros(1))
+            laws.update(dphi2=infinite, dphi4=infinite, mixed=infinite)
+        return laws
+    starts = {n: 0.5 * (abs(limits[0]) ** n + abs(limits[1]) ** n) for n in (2, 4)}
+    least = {"phi2": starts[2], "dphi2": 0.0, "phi4": starts[4], "dphi4": 0.0}
+    return {
+        name: _power_law(activation, name, NEAREST, 4 * NEAREST, start)
+        for name, start in least.items()
+    }
 
 
 def far_out(activation: Activation, name: str) -> Powers:
@@ -156,14 +168,19 @@ def _fit(
     return None
 
 
-def _squared(left: Array, right: Array, left_error: Array, right_error: Array) -> Powers:
-    """`E[f^2]` of a function with the series `left` and `right` in `|x|`."""
-    h = np.array(_HALF[: 2 * len(left) - 1])
-    coefficients = h * (np.convolve(right, right) + np.convolve(left, left))
-    errors = 2 * h * (
-        np.convolve(np.abs(right), right_error) + np.convolve(np.abs(left), left_error)
-    )  # fmt: skip
-    return Powers(0.5 * np.arange(float(len(h))), coefficients, errors + EPS * np.abs(coefficients))
+def _times(f: Series, g: Series) -> Series:
+    """The product of two series, and its errors."""
+    (a, doubt), (b, more) = f, g
+    error = np.convolve(np.abs(a), more) + np.convolve(doubt, np.abs(b))
+    return np.convolve(a, b), error
+
+
+def _mean(left: Series, right: Series) -> Powers:
+    """`E[f]` of a function with the series `left` and `right` in `|x|`."""
+    h = np.array(_HALF[: len(left[0])])
+    coefficients = h * (right[0] + left[0])
+    errors = h * (right[1] + left[1]) + EPS * np.abs(coefficients)
+    return Powers(0.5 * np.arange(float(len(h))), coefficients, errors)
 
 
 def _power_law(activation: Activation, name: str, anchor: float, other: float, start: float):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from meanfield.phase import PhaseDiagram
 
-__all__ = ["COLOURS", "UNITS", "check_units", "name_axes", "phase_diagram"]
+__all__ = ["COLOURS", "UNITS", "borders", "check_units", "hatch", "name_axes", "phase_diagram"]
 
 Array = NDArray[np.float64]
 
@@ -80,13 +80,13 @@ def phase_diagram(
     if colour not in COLOURS:
         raise ValueError(f"colour: must be one of {', '.join(COLOURS)}; got {colour!r}")
     transform = UNITS[check_units(units)]
-    x, y = transform(_borders(diagram.weight_var)), transform(_borders(diagram.bias_var))
+    x, y = transform(borders(diagram.weight_var)), transform(borders(diagram.bias_var))
     explodes = diagram.phase == Phase.EXPLODES
     with axes(ax, f"phases of {diagram.activation.name}") as ax:
         _colour(ax, x, y, np.where(explodes, np.nan, getattr(diagram, colour)), colour)
-        _hatch(ax, x, y, explodes, "...", "variance explodes")
-        _hatch(ax, x, y, diagram.phase == Phase.UNRESOLVED, "xxx", "not resolved")
-        _hatch(ax, x, y, diagram.n_stable > 1, "///", "several stable $q$")
+        hatch(ax, x, y, explodes, "...", "variance explodes")
+        hatch(ax, x, y, diagram.phase == Phase.UNRESOLVED, "xxx", "not resolved")
+        hatch(ax, x, y, diagram.n_stable > 1, "///", "several stable $q$")
         depths = _depths(contours, diagram.phase.shape)
         if len(depths):
             centres = transform(diagram.weight_var), transform(diagram.bias_var)
@@ -120,7 +120,7 @@ def name_axes(ax: "Axes", units: str) -> None:
     ax.set(xlabel=rf"weight {units} $\sigma_w{power}$", ylabel=rf"bias {units} $\sigma_b{power}$")
 
 
-def _borders(centres: Array) -> Array:
+def borders(centres: Array) -> Array:
     """Borders of the cells around sorted variances, shape (n + 1,); a variance is not negative."""
     if len(centres) == 1:
         half = np.array([0.05 * (centres[0] or 1.0)])
@@ -157,9 +157,7 @@ def _colour(ax: "Axes", x: Array, y: Array, values: Array, colour: str) -> None:
     ax.figure.colorbar(mesh, ax=ax, label=name, extend=extend)
 
 
-def _hatch(
-    ax: "Axes", x: Array, y: Array, where: NDArray[np.bool_], hatch: str, label: str
-) -> None:
+def hatch(ax: "Axes", x: Array, y: Array, where: NDArray[np.bool_], hatch: str, label: str) -> None:
     """Hatch the cells: exactly these, as one patch with a rectangle for each run in a row."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path

@@ -5,11 +5,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["BLUE", "CYCLE", "GREEN", "GREY", "ORANGE", "VERMILION", "axes", "legend", "merged",
-           "outlined", "style"]  # fmt: skip
+           "outlined", "panels", "style"]  # fmt: skip
 
 # Okabe & Ito: told apart with any colour vision.
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -51,6 +53,27 @@ def axes(ax: "Axes | None", title: str) -> Iterator["Axes"]:
         for axis in (ax.xaxis, ax.yaxis):  # made on demand, maybe later and in another style
             axis.get_major_ticks()
             axis.get_minor_ticks()
+
+
+@contextmanager
+def panels(ax: Any, count: int, title: str) -> Iterator[Any]:
+    """The caller's axes, so many in a row, or new ones in our style with a title above them."""
+    if ax is not None:
+        given = np.ravel(np.asarray(ax, object))
+        if len(given) != count:
+            raise ValueError(f"ax: must be {count} axes, got {len(given)}")
+        yield given
+        return
+    import matplotlib.pyplot as plt
+
+    with style():
+        figure, row = plt.subplots(1, count, figsize=(4.8 * count, 4.2))
+        figure.suptitle(title)
+        yield row
+        for one in row:
+            for axis in (one.xaxis, one.yaxis):  # as above
+                axis.get_major_ticks()
+                axis.get_minor_ticks()
 
 
 def merged(given: dict[str, Any], **defaults: Any) -> dict[str, Any]:

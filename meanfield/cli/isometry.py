@@ -1,0 +1,88 @@
+"""`meanfield isometry`: can deep networks of an activation be isometric?"""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from meanfield.cli.arguments import add_activation, add_command, add_json, load
+from meanfield.cli.output import add_output, is_picture, new_figure, print_json, save_numbers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meanfield.dynamical_isometry.isometry import Isometry
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = add_command(
+        commands,
+        "isometry",
+        run,
+        "say whether deep networks of an activation can keep all singular values of their "
+        "Jacobian at 1",
+        example="meanfield isometry elu --alpha 1.5 --depth 128 -o isometry.png",
+    )
+    add_activation(parser)
+    parser.add_argument(
+        "--depth", type=int, default=64, metavar="L", help="number of layers (default: %(default)d)"
+    )
+    parser.add_argument(
+        "--q",
+        type=float,
+        nargs="+",
+        metavar="Q",
+        help="variances of the pre-activations on the edge of chaos (default: the best and others)",
+    )
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        choices=("gaussian", "orthogonal", "mirrored"),
+        help="ensembles of the weight matrices (default: all that tell something)",
+    )
+    add_output(parser)
+    add_json(parser, "the verdict and all numbers as one JSON object")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the verdict and the table, and draw them."""
+    from meanfield.dynamical_isometry.isometry import isometry
+
+    activation = load(args.activation, args.parameters)
+    result = isometry(activation, args.depth, args.q, args.weights)
+    if args.json:
+        print_json(result.to_dict())
+    else:
+        print(result)
+    for path in args.output:
+        _write(path, result)
+        if not args.json:
+            print(f"wrote {path}")
+
+
+def _write(path: "Path", result: "Isometry") -> None:
+    """A picture, or the numbers: of the table only where it is a .csv."""
+    import numpy as np
+
+    from meanfield import plot
+
+    if is_picture(path):
+        growing = result.growth() if result.table else None
+        panels = 3 if growing else 2
+        with plot.style():
+            figure = new_figure(4.8 * panels, 4.2)
+            plot.isometry(result, growing, figure.subplots(1, panels))
+            figure.suptitle(f"isometry of {result.activation.name} at depth {result.depth}")
+            figure.savefig(path)
+        return
+    rows = [row.to_dict() for row in result.table]
+    if path.suffix.lower() == ".npz":
+        scan = result.scan
+        save_numbers(path, {
+            "q": scan.q, "valid": scan.valid, "weight_var": scan.weight_var,
+            "bias_var": scan.bias_var, "variance_slope": scan.variance_slope,
+            "spread": scan.spread.value, "spread_error": scan.spread.error,
+            "off": scan.spread.off,
+            **{f"table_{name}": np.array([row[name] for row in rows]) for name in rows[0]},
+        } if rows else {"q": scan.q, "valid": scan.valid}, rows)  # fmt: skip
+    else:
+        save_numbers(path, result.to_dict(), rows)

@@ -1,0 +1,142 @@
+"""`meanfield simulate`: an ensemble of finite networks, against theory."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from meanfield.cli.arguments import add_activation, add_command, add_json, add_weights, load
+from meanfield.cli.output import add_output, is_picture, new_figure, print_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meanfield.network import FixedPoint, Network
+    from meanfield.simulation.compare import Comparison
+    from meanfield.simulation.result import Simulation
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = add_command(
+        commands,
+        "simulate",
+        run,
+        "draw finite networks at random and measure them layer by layer",
+        example="meanfield simulate crelu --tau 1.04 --m 1.17 --width 300 --depth 100 -o sim.png",
+    )
+    add_activation(parser)
+    add_weights(parser)
+    for option, what, default in (
+        ("--width", "neurons in each layer", 300),
+        ("--depth", "layers", 50),
+        ("--draws", "networks", 1000),
+        ("--key", "seed of the random numbers", 0),
+    ):
+        parser.add_argument(
+            option, type=int, default=default, metavar="N", help=f"{what} (default: %(default)s)"
+        )
+    parser.add_argument(
+        "--weight-var",
+        type=float,
+        metavar="W",
+        help="weight variance (default: that of the critical point at B, or else at q)",
+    )
+    parser.add_argument(
+        "--bias-var",
+        type=float,
+        metavar="B",
+        help="bias variance (default: 0, or without --weight-var that of the critical point)",
+    )
+    parser.add_argument(
+        "--q",
+        type=float,
+        metavar="Q",
+        help="variance of the first layer (default: 1 at the critical point, else where the "
+        "network settles)",
+    )
+    parser.add_argument(
+        "--correlation", type=float, metavar="C", help="of two inputs, in the first layer"
+    )
+    parser.add_argument(
+        "--escaped",
+        type=float,
+        metavar="Q",
+        help="also say how many networks exceed this variance in any layer",
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="print theory against ensemble, layer by layer"
+    )
+    add_output(parser)
+    add_json(parser, "all estimates as one JSON object")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw the networks, print what they measure, and write it."""
+    from meanfield.simulation.run import simulate
+
+    network = _network(args)
+    sim = simulate(
+        network, args.width, args.depth, args.draws, q=args.q, correlation=args.correlation,
+        key=args.key,
+    )  # fmt: skip
+    pictures = any(map(is_picture, args.output))
+    comparison = sim.compare(network) if args.compare or pictures else None
+    if args.json:
+        record = sim.to_dict()
+        if args.escaped is not None:
+            record |= {"escaped": sim.escaped(args.escaped), "escape_threshold": args.escaped}
+        if args.compare and comparison is not None:
+            record["comparison"] = comparison.to_dict()
+        print_json(record)
+    else:
+        print(sim)
+        if args.escaped is not None:
+            share, error = sim.escaped(args.escaped), sim.escaped_error(args.escaped)
+            print(f"  above variance {args.escaped:g} in some layer: {share:.1%} +- {error:.1%}")
+        if args.compare:
+            print(comparison)
+    for path in args.output:
+        if comparison is not None and is_picture(path):
+            _draw(path, sim, comparison)
+        else:
+            sim.save(path)
+        if not args.json:
+            print(f"wrote {path}")
+
+
+def _network(args: argparse.Namespace) -> "Network | FixedPoint":
+    """The network of both variances; the critical point where the weight variance is not given."""
+    from meanfield.criticality import critical
+    from meanfield.network import Network
+
+    activation = load(args.activation, args.parameters)
+    if args.weight_var is not None:
+        return Network(activation, args.weight_var, args.bias_var or 0.0, weights=args.weights)
+    if args.bias_var is not None:
+        return critical(activation, bias_var=args.bias_var, weights=args.weights)
+    return critical(activation, q=1.0 if args.q is None else args.q, weights=args.weights)
+
+
+def _draw(path: "Path", sim: "Simulation", comparison: "Comparison") -> None:
+    """The fans of variance and gradient, with theory, and the correlation."""
+    import numpy as np
+
+    from meanfield import plot
+
+    with plot.style():
+        figure = new_figure(13, 4.4)
+        left, middle, right = figure.subplots(1, 3)
+        plot.simulation(sim, left)
+        layers = np.arange(1, sim.depth + 1)
+        theory = comparison["variance"].theory
+        left.plot(layers, theory, color="black", linewidth=1, label="infinite width")
+        left.legend()
+        plot.simulation(sim, middle, quantity="one_minus_correlation")
+        theory = 1 - comparison["correlation"].theory
+        middle.plot(layers, theory, color="black", linewidth=1, label="infinite width")
+        plot.simulation(sim, right, quantity="gradient_log_norm")
+        for ax in (middle, right):
+            legend = ax.get_legend()
+            if legend is not None:
+                legend.remove()
+        figure.suptitle(f"{sim.draws} networks: {sim.title}")
+        figure.savefig(path)

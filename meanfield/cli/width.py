@@ -1,0 +1,122 @@
+"""`meanfield width`: what a finite width changes, printed, written and drawn."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from meanfield.cli.arguments import add_activation, add_command, add_json, add_weights, load
+from meanfield.cli.output import add_output, is_picture, new_figure, print_json, save_numbers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meanfield.network import FixedPoint, Network
+    from meanfield.width import FiniteWidth
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = add_command(
+        commands,
+        "width",
+        run,
+        "print and draw what a finite width changes, layer by layer, to order 1/width",
+        example="meanfield width crelu --tau 1.0 --m 1.5 --depth 100 --width 300 -o width.png",
+    )
+    add_activation(parser)
+    parser.add_argument(
+        "--depth", type=int, default=100, metavar="L", help="number of layers (default: 100)"
+    )
+    parser.add_argument(
+        "--width",
+        type=int,
+        nargs="+",
+        default=[300],
+        metavar="N",
+        help="neurons in each layer; several to compare them (default: 300)",
+    )
+    parser.add_argument(
+        "--q",
+        type=float,
+        metavar="Q",
+        help="variance in the first layer (default: that of the stable fixed point; without "
+        "--weight-var the critical point has this variance, or 1)",
+    )
+    parser.add_argument(
+        "--weight-var",
+        type=float,
+        metavar="W",
+        help="weight variance (default: that of the critical point)",
+    )
+    parser.add_argument(
+        "--bias-var", type=float, metavar="B", help="bias variance (default: 0; with --weight-var)"
+    )
+    add_weights(parser)
+    add_output(parser)
+    add_json(parser, "the numbers as one JSON object, or a list of them for several widths")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a table for each width, and write what was asked for."""
+    from meanfield.width import finite_width
+
+    if args.bias_var is not None and args.weight_var is None:
+        args.parser.error("argument --bias-var: give --weight-var as well")
+    network = _network(args)
+    q = args.q if args.weight_var is not None else None
+    results = [finite_width(network, args.depth, width, q=q) for width in args.width]
+    if args.json:
+        records = [fw.to_dict() for fw in results]
+        print_json(records if len(records) > 1 else records[0])
+    else:
+        print("\n\n".join(map(str, results)))
+    for path in args.output:
+        _write(path, results)
+        if not args.json:
+            print(f"wrote {path}")
+
+
+def _network(args: argparse.Namespace) -> "Network | FixedPoint":
+    """The network of the given variances, or the critical point."""
+    from meanfield.criticality import critical
+    from meanfield.network import Network
+
+    activation = load(args.activation, args.parameters)
+    if args.weight_var is None:
+        return critical(activation, q=args.q, weights=args.weights)
+    return Network(activation, args.weight_var, args.bias_var or 0.0, weights=args.weights)
+
+
+def _write(path: "Path", results: "list[FiniteWidth]") -> None:
+    """A picture of all widths, or their numbers: of the first only where it is a .csv."""
+    import numpy as np
+
+    from meanfield import plot
+
+    if is_picture(path):
+        with plot.style():
+            figure = new_figure(10.4, 7.6)
+            (first, second), (third, fourth) = figure.subplots(2, 2)
+            plot.finite_width(results, first)
+            plot.output_density(results[0], second, log=True)
+            plot.gradient_fan(results[0], third)
+            plot.valid_region(results[0], fourth)
+            width = int(results[0].width[0])
+            for ax, title in (
+                (first, "fluctuation of the kernel"), (second, f"output at width {width}"),
+                (third, f"gradient at width {width}"), (fourth, "depth and width"),
+            ):  # fmt: skip
+                ax.set_title(title)
+            figure.suptitle(f"{results[0].network!r}")
+            figure.savefig(path)
+        return
+    records = [fw.to_dict() for fw in results]
+    columns = {k: v for k, v in records[0].items() if isinstance(v, list) and k != "warnings"}
+    rows = [
+        {"layer": layer + 1, **{name: values[layer] for name, values in columns.items()}}
+        for layer in range(results[0].depth)
+    ]
+    if path.suffix.lower() == ".npz":
+        save_numbers(path, {k: np.array([r[k] for r in records]) for k in columns}, rows)
+    else:
+        numbers = records[0] if len(records) == 1 else {"results": records}
+        save_numbers(path, numbers, rows)

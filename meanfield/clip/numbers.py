@@ -1,0 +1,50 @@
+"""Arguments that must be one number, checked: each error names what was given and what may be."""
+
+from math import isfinite
+from typing import Any
+
+from meanfield.criticality import checked_numbers, checked_variances
+
+__all__ = ["number", "positive", "share", "variance", "width_of"]
+
+
+def number(name: str, value: Any) -> float:
+    """One number."""
+    array = checked_numbers(name, value)
+    if array.ndim:
+        raise TypeError(f"{name}: must be one number, got {value!r}")
+    return float(array)
+
+
+def positive(name: str, value: Any, infinite: bool = False) -> float:
+    """One positive number."""
+    checked = number(name, value)
+    if not (checked > 0 and (infinite or isfinite(checked))):
+        finite = "" if infinite else " and finite"
+        raise ValueError(f"{name}: must be positive{finite}; got {value!r}")
+    return checked
+
+
+def share(name: str, value: Any, of: str) -> float:
+    """A share of something, between 0 and 1."""
+    checked = number(name, value)
+    if not 0 < checked < 1:
+        raise ValueError(f"{name}: must be a share of {of}, above 0 and below 1; got {value!r}")
+    return checked
+
+
+def variance(name: str, value: Any) -> float:
+    """One positive variance."""
+    array = checked_variances(name, value)
+    if array.ndim:
+        raise ValueError(f"{name}: must be one variance, got {value!r}")
+    return float(array)
+
+
+def width_of(width: Any) -> int:
+    """A number of neurons."""
+    if isinstance(width, bool) or not hasattr(width, "__index__"):
+        raise TypeError(f"width: must be a number of neurons, an integer; got {width!r}")
+    if int(width) < 1:
+        raise ValueError(f"width: must be a number of neurons, 1 or more; got {width!r}")
+    return int(width)
