@@ -159,7 +159,7 @@ def test_bad_input() -> None:
         with pytest.raises(ValueError, match="depth"):
             mf.jacobian_spectrum(point, depth)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="weights"):
-        mf.jacobian_spectrum(point, 3, "uniform")
+        mf.jacobian_spectrum(point, 3, "nonsense")
     with pytest.raises(TypeError, match="point"):
         mf.jacobian_spectrum("tanh", 3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="jumps"):
