@@ -12,6 +12,7 @@ from meanfield.plot.edges import edges_of_chaos
 from meanfield.plot.isometry import growth, isometry, slope_spread
 from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
+from meanfield.plot.report import report
 from meanfield.plot.schemes import schemes
 from meanfield.plot.simulation import comparison, simulation
 from meanfield.plot.spectrum import spectra, spectrum
@@ -37,6 +38,7 @@ __all__ = [
     "isometry",
     "output_density",
     "phase_diagram",
+    "report",
     "schemes",
     "simulation",
     "slope_spread",
