@@ -214,9 +214,7 @@ def _width(found: Findings) -> tuple[Entry, ...]:
         ),
         Entry(
             f"width for {found.depth} layers",
-            "any"
-            if most == inf
-            else f"{max(2, round(found.width * found.depth / most)):d} at least",
+            "any" if most == inf else f"{least} at least",
             "What counts is depth over width.",
         ),
         Entry(
