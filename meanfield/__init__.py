@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from meanfield.simulation.compare import Comparison
     from meanfield.simulation.result import Simulation
     from meanfield.simulation.run import simulate
-    from meanfield.spectrum import Spectrum, jacobian_spectrum
+    from meanfield.spectrum import Spectrum, jacobian_spectrum, layered_spectrum
     from meanfield.width import (
         FiniteWidth,
         FiniteWidthPair,
@@ -130,6 +130,7 @@ _MODULE_OF = {
     "initializer": "initializers",
     "isometry": "dynamical_isometry.isometry",
     "jacobian_spectrum": "spectrum",
+    "layered_spectrum": "spectrum",
     "mirrored": "dynamical_isometry.mirrored",
     "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
@@ -194,6 +195,7 @@ __all__ = [
     "initializer",
     "isometry",
     "jacobian_spectrum",
+    "layered_spectrum",
     "mirrored",
     "mirrored_weights",
     "phase_diagram",
