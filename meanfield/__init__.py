@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meanfield import bridges as bridges
     from meanfield import ensembles as ensembles
     from meanfield import layers as layers
     from meanfield import plot as plot
@@ -202,7 +203,8 @@ __all__ = [
 ]
 
 
-_SUBMODULES = ("ensembles", "layers", "plot", "schemes")  # not in need of an import of their own
+# not in need of an import of their own
+_SUBMODULES = ("bridges", "ensembles", "layers", "plot", "schemes")
 
 
 def __getattr__(name: str) -> Any:

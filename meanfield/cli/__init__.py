@@ -15,6 +15,7 @@ from meanfield.cli import (
     activations,
     clip,
     critical,
+    graph,
     isometry,
     maps,
     phase,
@@ -37,7 +38,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (critical, maps, phase, clip, isometry, width, simulate, schemes, activations):
+    for command in (
+        critical,
+        maps,
+        phase,
+        clip,
+        isometry,
+        width,
+        simulate,
+        schemes,
+        graph,
+        activations,
+    ):
         command.add_to(commands)
     return parser
 

@@ -9,6 +9,7 @@ from meanfield.plot.clip import MOST_CURVES, clip_choice, clip_curves, clip_traj
 from meanfield.plot.clip_map import clip_map
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
+from meanfield.plot.graph import graph_scale, oversmoothing
 from meanfield.plot.isometry import growth, isometry, slope_spread
 from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
@@ -33,9 +34,11 @@ __all__ = [
     "edges_of_chaos",
     "finite_width",
     "gradient_fan",
+    "graph_scale",
     "growth",
     "isometry",
     "output_density",
+    "oversmoothing",
     "phase_diagram",
     "schemes",
     "simulation",

@@ -98,9 +98,8 @@ def sketch(transform: Transform, low: float, high: float, count: int = _SKETCH) 
     phi = np.concatenate([[0.0], _ENDS, phi, np.pi - np.array(_ENDS[::-1]), [np.pi]])
     log_r = bottom + (top - bottom) * np.cos(0.5 * phi) ** 2
     theta = np.zeros(len(phi))
-    if not transform.on_axis:
-        inner = slice(int(high < np.inf), len(phi) - int(low > 0))
-        theta[inner] = angles(transform, log_r[inner])
+    inner = slice(int(high < np.inf), len(phi) - int(low > 0))
+    theta[inner] = angles(transform, log_r[inner])
     log_u = log_r + 1j * theta
     return Sketch(log_u, transform.at(log_u).F.real)
 

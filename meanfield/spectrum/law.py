@@ -49,7 +49,7 @@ class SlopeLaw:
         density: of `z` there.
         bands: smallest intervals that hold all of `X` but 0, in order, shape (bands, 2); the end
             of the last can be infinite.
-        turns: values at the kinks of the activation and the extrema of `phi'`, in order.
+        turns: values at the kinks of the activation, the extrema of `phi'` and far out, in order.
     """
 
     pieces: SlopePieces | None
@@ -160,13 +160,13 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
     left, right = panels(pieces, sigma)
     value, density = on_panels(pieces, sigma, left, right)
     ends = pieces.squared(sigma * left.real), pieces.squared(sigma * right.real, -1)
-    intervals = [
-        np.sort(np.column_stack(ends), axis=1),
-        np.repeat(atoms[:, :1], 2, axis=1),
-        *(beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)),
-    ]
-    bands = union(np.concatenate(intervals))
-    turns = np.unique([pieces.squared(pieces.cuts, side) for side in (-1, 1)])
+    tails = [beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)]
+    within = np.sort(np.column_stack(ends), axis=1)
+    bands = union(np.concatenate([within, np.repeat(atoms[:, :1], 2, axis=1), *tails]))
+    limits = np.concatenate(tails).ravel()
+    turns = [pieces.squared(pieces.cuts, side) for side in (-1, 1)]
+    turns = np.unique(np.concatenate([*turns, limits[limits < np.inf]]))
+    turns = turns[turns > _ROUNDING**2 * np.max(turns, initial=0.0)]
     return SlopeLaw(pieces, sigma, zero, atoms, left, right, value, density, bands, turns)
 
 
