@@ -205,8 +205,8 @@ def test_logarithms_of_weights_of_low_rank() -> None:
     """Of a rank below the share of units that are on: `E[log x]` of one layer of each, by hand."""
     r, p = 0.3, 0.5
     found = log_moments(mf.Activation("relu"), 1.0, 2.0, 1, LowRank(r))
-    # log y = log 2 + t - log(1 + m/r), m = -p/(1 + e^t) from -r to 0
-    integral = quad(lambda m: np.log(2 * (p + m) / -m) - np.log1p(m / r), -r, 0)[0]
+    # log y = log 2 + t + log(1 + m/r), m = -p/(1 + e^t) from -r to 0
+    integral = quad(lambda m: np.log(2 * (p + m) / -m) + np.log1p(m / r), -r, 0)[0]
     assert found[0] == pytest.approx(0.5 * integral / r, rel=1e-8)
 
 
