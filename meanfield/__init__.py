@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from meanfield.simulation.compare import Comparison
     from meanfield.simulation.result import Simulation
     from meanfield.simulation.run import simulate
-    from meanfield.spectrum import Spectrum, jacobian_spectrum
+    from meanfield.spectrum import Spectrum, jacobian_spectrum, layered_spectrum
     from meanfield.width import (
         FiniteWidth,
         FiniteWidthPair,
@@ -129,6 +129,7 @@ _MODULE_OF = {
     "initializer": "initializers",
     "isometry": "dynamical_isometry.isometry",
     "jacobian_spectrum": "spectrum",
+    "layered_spectrum": "spectrum",
     "mirrored": "dynamical_isometry.mirrored",
     "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
@@ -190,6 +191,7 @@ __all__ = [
     "initializer",
     "isometry",
     "jacobian_spectrum",
+    "layered_spectrum",
     "mirrored",
     "mirrored_weights",
     "phase_diagram",

@@ -26,6 +26,7 @@ from meanfield.spectrum.slope import SlopePieces, slope_pieces
 __all__ = ["SlopeLaw", "slope_law"]
 
 Array = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 
 _RESOLVED = 1e-14
 _NEGLIGIBLE = 1e-18
@@ -35,6 +36,7 @@ _NARROWEST = 1e-14  # standard deviations: less is rounding
 _LEAST_SEEN = 8.5  # standard deviations that an activation must go on for
 _AT_ONCE = 1 << 17  # numbers in a table of points and nodes
 _HALVINGS = 60
+_IN_CACHE = 1 << 13  # the same, and too few for threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,25 @@ class SlopeLaw:
         """`Var(X) / E[X]^2`."""
         x, w = self.nodes
         return float((w @ (x - self.mean) ** 2).real) / self.mean**2 + self.at_zero
+
+    @np.errstate(all="ignore")  # at an atom of X nothing is finite
+    def transforms(self, u: Complex) -> tuple[Complex, Complex, Complex]:
+        """`m = E[X/(u - X)]`, `n = 1 + m` and `u m'`, above the axis or on its upper side."""
+        x, w = self.nodes
+        columns = np.column_stack([w * x, w])
+        first, second = np.empty((2, len(u), 2), complex)
+        step = max(1, _IN_CACHE // len(x))
+        for i in range(0, len(u), step):
+            some = slice(i, i + step)
+            inverse = u[some, None] - x
+            np.reciprocal(inverse, out=inverse)
+            first[some] = inverse @ columns
+            inverse *= inverse
+            second[some] = inverse @ columns
+        m, n = first[:, 0], self.at_zero + u * first[:, 1]
+        for sum_ in (m, n):  # what rounding puts above the axis
+            sum_.imag[sum_.imag >= 0] = -0.0
+        return m, n, -u * second[:, 0]
 
     def refined(self, u: Array) -> "SlopeLaw":
         """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""

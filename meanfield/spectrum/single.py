@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.legendre import ORDER, coefficients, nodes, tail
+from meanfield.legendre import coefficients, nodes, tail
 from meanfield.precision import EPS
 from meanfield.spectrum.component import Component
 from meanfield.spectrum.law import SlopeLaw
