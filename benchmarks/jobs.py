@@ -12,6 +12,7 @@ import meanfield as mf
 from benchmarks import peers
 from benchmarks.correlations import correlations
 from benchmarks.measure import compiled, in_turns, once, seconds, table, warm
+from benchmarks.networks import devices, networks
 from benchmarks.peers import CASES, error, exact
 from benchmarks.phase import phase
 from meanfield.gaussian import MOMENTS
@@ -183,5 +184,7 @@ ALL = {
     "critical": critical,
     "second": second_activation,
     "phase": phase,
+    "networks": networks,
+    "devices": devices,
     "process": new_process,
 }
