@@ -211,7 +211,7 @@ class Simulation:
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix == ".npz":
-            arrays = self._made_of() | {"width": self.width}
+            arrays: dict[str, Any] = self._made_of() | {"width": self.width}
             arrays |= {f"sample_{name}": value for name, value in self.samples.items()}
             if self.jacobian_singular_values is not None:
                 arrays["jacobian_singular_values"] = self.jacobian_singular_values
