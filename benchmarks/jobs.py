@@ -12,6 +12,7 @@ import meanfield as mf
 from benchmarks import peers
 from benchmarks.correlations import correlations
 from benchmarks.measure import compiled, in_turns, once, seconds, table, warm
+from benchmarks.networks import devices, networks
 from benchmarks.peers import CASES, error, exact
 from benchmarks.phase import phase
 from benchmarks.width import finite_width
@@ -185,5 +186,7 @@ ALL = {
     "second": second_activation,
     "phase": phase,
     "width": finite_width,
+    "networks": networks,
+    "devices": devices,
     "process": new_process,
 }
