@@ -10,6 +10,7 @@ import numpy as np
 
 import meanfield as mf
 from benchmarks import peers
+from benchmarks.clip import clip
 from benchmarks.correlations import correlations
 from benchmarks.measure import compiled, in_turns, once, seconds, table, warm
 from benchmarks.peers import CASES, error, exact
@@ -183,5 +184,6 @@ ALL = {
     "critical": critical,
     "second": second_activation,
     "phase": phase,
+    "clip": clip,
     "process": new_process,
 }
