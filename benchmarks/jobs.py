@@ -10,6 +10,7 @@ import numpy as np
 
 import meanfield as mf
 from benchmarks import peers
+from benchmarks.clip import clip
 from benchmarks.correlations import correlations
 from benchmarks.measure import compiled, in_turns, once, seconds, table, warm
 from benchmarks.networks import devices, networks
@@ -188,5 +189,6 @@ ALL = {
     "width": finite_width,
     "networks": networks,
     "devices": devices,
+    "clip": clip,
     "process": new_process,
 }
