@@ -1,4 +1,4 @@
-"""Audits of models: what is measured, what is predicted, and what is found, in networks of numpy."""
+"""Audits of models: what is measured, what is predicted, what is found, in networks of numpy."""
 
 import math
 from typing import Any

@@ -232,7 +232,7 @@ class _Theory:
         self.sparsity[k] = np.mean(moments.value[:, MOMENTS.index("sparsity")])
 
     def gradients(self, measured: Array) -> Array:
-        """`|dL/dz_j|^2 = chi |dL/dz_k|^2` where layer `k` is all that sees `j`; else as measured."""
+        """`|dL/dz_j|^2 = chi |dL/dz_k|^2` where layer `k` alone sees `j`; else as measured."""
         result = measured.copy()
         for j in range(len(measured) - 2, -1, -1):
             seen_by = [k for k, feed in enumerate(self.feeds) if feed and feed[0] == j]

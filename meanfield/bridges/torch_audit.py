@@ -75,7 +75,7 @@ def audit(
         output = model(*arguments, **keywords)
         if loss is None:
             floating = [t for t in _tensors(torch, output) if t.requires_grad]
-            scalar = sum((t * torch.randn_like(t)).sum() for t in floating)
+            scalar: Any = sum((t * torch.randn_like(t)).sum() for t in floating)
         else:
             scalar = loss(output)
         gradients: Any = [None] * len(seen)

@@ -50,7 +50,7 @@ def _draw(audit: "Audit", panels: Any) -> None:
         ("variance of pre-activations", "log", audit.variance, audit.predicted_variance),
         ("correlation of two inputs", "linear", audit.correlation, audit.predicted_correlation),
         ("share of zeros before the layer", "linear", audit.sparsity, audit.predicted_sparsity),
-        ("squared gradient, of the last", "log", audit.gradient, audit.predicted_gradient),
+        ("squared gradient over the last", "log", audit.gradient, audit.predicted_gradient),
     )
     for panel, (label, scale, measured, predicted) in zip(panels, shown, strict=True):
         good = [np.isfinite(v) & ((v > 0) | (scale == "linear")) for v in (measured, predicted)]
@@ -69,5 +69,7 @@ def _draw(audit: "Audit", panels: Any) -> None:
             panel.set_xticks(layers, audit.layers, rotation=45, ha="right")
         else:
             panel.locator_params(axis="x", integer=True)
+        if measured is audit.sparsity:
+            panel.set_ylim(-0.05, 1.05)
         panel.set_xlabel("layer with weights")
     panels[0].legend()
