@@ -14,6 +14,7 @@ from benchmarks.correlations import correlations
 from benchmarks.measure import compiled, in_turns, once, seconds, table, warm
 from benchmarks.peers import CASES, error, exact
 from benchmarks.phase import phase
+from benchmarks.width import finite_width
 from meanfield.gaussian import MOMENTS
 
 _COLUMNS = [MOMENTS.index("phi2"), MOMENTS.index("dphi2")]
@@ -183,5 +184,6 @@ ALL = {
     "critical": critical,
     "second": second_activation,
     "phase": phase,
+    "width": finite_width,
     "process": new_process,
 }

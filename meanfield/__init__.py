@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from meanfield.maps.variance_trajectory import VarianceTrajectory
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
+    from meanfield.reporting import Report, citation, report
     from meanfield.search import critical_points
     from meanfield.simulation.compare import Comparison
     from meanfield.simulation.result import Simulation
@@ -132,6 +133,9 @@ _MODULE_OF = {
     "mirrored": "dynamical_isometry.mirrored",
     "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
+    "report": "reporting",
+    "citation": "reporting",
+    "Report": "reporting",
     "q_for_depth": "dynamical_isometry.classes",
     "residual_spectrum": "dynamical_isometry.residual",
     "simulate": "simulation.run",
@@ -193,6 +197,9 @@ __all__ = [
     "mirrored",
     "mirrored_weights",
     "phase_diagram",
+    "report",
+    "citation",
+    "Report",
     "q_for_depth",
     "residual_spectrum",
     "simulate",

@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import meanfield as mf
@@ -80,6 +80,7 @@ def by_hand(net: mf.Network, q: float, widths: list[int], orthogonal: bool):
     return np.array(K), np.array(V) / fan[:-1], np.array(G) / fan[:-1]
 
 
+@settings(max_examples=25)
 @given(
     st.sampled_from(["tanh", "gelu", "elu", "crelu", "relu", "softplus", "sin", "hard_tanh"]),
     st.floats(0.5, 2.5),

@@ -158,7 +158,7 @@ def test_every_measure_is_that_of_the_network() -> None:
     for layer in range(3):
         z, other = np.asarray(first[layer]), np.asarray(second[layer])
         kernel = sum(
-            np.sum(np.asarray(of_w) ** 2) / fan_in + np.sum(np.asarray(of_b) ** 2)
+            np.sum(np.asarray(of_w) ** 2, (1, 2)) / fan_in + np.sum(np.asarray(of_b) ** 2, 1)
             for (of_w, of_b), fan_in in zip(gradients[layer], full, strict=False)
         )
         expected = {
@@ -168,9 +168,11 @@ def test_every_measure_is_that_of_the_network() -> None:
             "overlap": np.mean(z * other),
             "one_minus_correlation": 1 - z @ other / np.linalg.norm(z) / np.linalg.norm(other),
             "log_gradient": np.log(np.sum(np.asarray(moved[layer]) ** 2)),
-            "tangent_kernel": kernel / len(z),
+            "tangent_kernel": np.mean(kernel),
+            "tangent_kernel_square": np.mean(kernel**2),
         }
         assert set(expected) == set(sim.samples)
+        assert all(sample.dtype == np.float64 for sample in sim.samples.values())
         for name, value in expected.items():
             np.testing.assert_allclose(sim.samples[name][2, layer], value, 1e-11, 1e-13)
     singular = np.linalg.svd(np.asarray(jacobian), compute_uv=False)

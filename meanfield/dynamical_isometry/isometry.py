@@ -308,7 +308,8 @@ def _several(weights: Any) -> list[Any]:
     """One ensemble or several, checked, as a list; `"mirrored"` stays."""
     if weights is None:
         return []
-    listed = [weights] if isinstance(weights, str | Ensemble) else list(weights)
+    listed = list(weights) if isinstance(weights, Sequence) else [weights]
+    listed = [weights] if isinstance(weights, str) else listed
     if not listed:
         raise ValueError("weights: must name at least one ensemble, got an empty list")
     for kind in listed:

@@ -10,9 +10,11 @@ from meanfield.plot.clip import MOST_CURVES, clip_choice, clip_curves, clip_traj
 from meanfield.plot.clip_map import clip_map
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
+from meanfield.plot.graph import graph_scale, oversmoothing
 from meanfield.plot.isometry import growth, isometry, slope_spread
 from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
+from meanfield.plot.report import report
 from meanfield.plot.schemes import schemes
 from meanfield.plot.simulation import comparison, simulation
 from meanfield.plot.spectrum import spectra, spectrum
@@ -35,10 +37,13 @@ __all__ = [
     "edges_of_chaos",
     "finite_width",
     "gradient_fan",
+    "graph_scale",
     "growth",
     "isometry",
     "output_density",
+    "oversmoothing",
     "phase_diagram",
+    "report",
     "schemes",
     "simulation",
     "slope_spread",

@@ -43,6 +43,11 @@ class Component:
         return grown
 
     @property
+    def whole(self) -> float:
+        """Its probability."""
+        return float(np.sum(self.above[-1])) - self.beyond
+
+    @property
     def inner(self) -> tuple[float, float]:
         """The numbers next to the ends."""
         return float(np.nextafter(self.bottom, np.inf)), float(np.nextafter(self.top, -np.inf))

@@ -49,6 +49,7 @@ class SlopeLaw:
         density: of `z` there.
         bands: smallest intervals that hold all of `X` but 0, in order, shape (bands, 2); the end
             of the last can be infinite.
+        turns: values at the kinks of the activation and the extrema of `phi'`, in order.
     """
 
     pieces: SlopePieces | None
@@ -60,6 +61,7 @@ class SlopeLaw:
     value: Array
     density: Array
     bands: Array
+    turns: Array
 
     @cached_property
     def nodes(self) -> tuple[Array, Array]:
@@ -68,7 +70,7 @@ class SlopeLaw:
         x = np.concatenate([self.value.ravel(), self.atoms[:, 0]])
         w = np.concatenate([weight.ravel(), self.atoms[:, 1]])
         # the transform far out is `E[X] / u`, and near zero `-1 - u E[1/X]`
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             size, mean = np.abs(x), abs(w @ x)
             kept = np.abs(w) * (1 + size / mean + mean / size) > _NEGLIGIBLE
         kept &= size > _TINIEST * mean
@@ -164,7 +166,8 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
         *(beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)),
     ]
     bands = union(np.concatenate(intervals))
-    return SlopeLaw(pieces, sigma, zero, atoms, left, right, value, density, bands)
+    turns = np.unique([pieces.squared(pieces.cuts, side) for side in (-1, 1)])
+    return SlopeLaw(pieces, sigma, zero, atoms, left, right, value, density, bands, turns)
 
 
 def _atoms(pieces: SlopePieces, sigma: float) -> tuple[float, Array]:

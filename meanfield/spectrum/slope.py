@@ -106,7 +106,8 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
 
 def _falling(activation: Activation, left: Array, right: Array, slope: Array, noise: Array):
     """The panels, those divided on which the slope falls by much: there it is known beside its
-    largest value, and is to be known beside itself."""
+    largest value, and is to be known beside itself.
+    """
     size = np.abs(slope)
     with np.errstate(divide="ignore", invalid="ignore"):
         fall = np.ptp(np.log(size), axis=1)

@@ -55,6 +55,11 @@ class Transform:
         """The probability of 0."""
         return self.law.at_zero
 
+    @property
+    def on_axis(self) -> bool:
+        """Whether the Jacobian has the law of `X` itself, scaled: then the curve is the axis."""
+        return self.depth == 1 and isinstance(self.ensemble, Orthogonal)
+
     @np.errstate(all="ignore")  # at an atom of X nothing is finite
     def _sums(self, u: Complex) -> tuple[Complex, Complex, Complex]:
         """`m`, `n` and `u m'`."""
