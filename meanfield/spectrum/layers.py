@@ -69,7 +69,10 @@ class Kind:
         if isinstance(self.ensemble, Gaussian):
             return np.log(a * n), 1 / n
         if a == 1:
-            return -self.ensemble.log_s(m, n), -self.ensemble.log_s_slope(m, n)
+            value = -self.ensemble.log_s(m, n)
+            real = m.imag == 0  # below the axis, whatever became of the sign of 0
+            value.imag[real] = -np.abs(value.imag[real])
+            return value, -self.ensemble.log_s_slope(m, n)
         if a > 1:
             return np.full(m.shape, np.log(a) + 0j), np.zeros(m.shape, complex)
         before = 1 + a * m
@@ -196,8 +199,12 @@ class _Negative(NamedTuple):
 
 def _negative(kinds: list[Kind], zero: float) -> _Negative:
     # where it is the weights that lose directions, S_W sees no smaller a rest
-    lost = any(kind.rank_loss >= zero > 0 for kind in kinds)
-    t = np.linspace(-_REACH, _REACH / 2 if lost else _REACH, _SCAN)
+    rest = [
+        4 if kind.rank_loss > kind.law.at_zero else 2
+        for kind in kinds
+        if kind.rank_loss >= zero > 0
+    ]
+    t = np.linspace(-_REACH, _REACH / max(rest, default=1), _SCAN)
     m, n = -(1 - zero) / (1 + np.exp(-t)), zero + (1 - zero) / (1 + np.exp(t))
     state = [np.log(-m) - np.log(n) - 1j * np.pi]
     for kind in kinds:
