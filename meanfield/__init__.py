@@ -33,8 +33,10 @@ if TYPE_CHECKING:
         ClipChoice,
         ClipDiagram,
         ClipRegion,
+        ClipTable,
         ClipVerdict,
         clip_diagram,
+        clip_table,
         clip_threshold,
     )
     from meanfield.criticality import critical, critical_line
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
     from meanfield.maps.variance_trajectory import VarianceTrajectory
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
+    from meanfield.reporting import Report, citation, report
     from meanfield.search import critical_points
     from meanfield.simulation.compare import Comparison
     from meanfield.simulation.result import Simulation
@@ -85,6 +88,7 @@ _MODULE_OF = {
     "ClipChoice": "clip",
     "ClipDiagram": "clip",
     "ClipRegion": "clip",
+    "ClipTable": "clip",
     "ClipVerdict": "clip",
     "Comparison": "simulation.compare",
     "CorrelationFixedPoint": "maps.correlation",
@@ -115,6 +119,7 @@ _MODULE_OF = {
     "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
     "clip_diagram": "clip",
+    "clip_table": "clip",
     "clip_threshold": "clip",
     "correlation_map": "maps.correlation",
     "critical": "criticality",
@@ -133,6 +138,9 @@ _MODULE_OF = {
     "mirrored": "dynamical_isometry.mirrored",
     "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
+    "report": "reporting",
+    "citation": "reporting",
+    "Report": "reporting",
     "q_for_depth": "dynamical_isometry.classes",
     "residual_spectrum": "dynamical_isometry.residual",
     "simulate": "simulation.run",
@@ -147,6 +155,7 @@ __all__ = [
     "ClipChoice",
     "ClipDiagram",
     "ClipRegion",
+    "ClipTable",
     "ClipVerdict",
     "Comparison",
     "CorrelationFixedPoint",
@@ -177,6 +186,7 @@ __all__ = [
     "Verdict",
     "bias_initializer",
     "clip_diagram",
+    "clip_table",
     "clip_threshold",
     "correlation_map",
     "critical",
@@ -195,6 +205,9 @@ __all__ = [
     "mirrored",
     "mirrored_weights",
     "phase_diagram",
+    "report",
+    "citation",
+    "Report",
     "q_for_depth",
     "residual_spectrum",
     "simulate",
