@@ -90,6 +90,7 @@ class SlopeLaw:
 
     @cached_property
     def mean(self) -> float:
+        """`E[X]`."""
         x, w = self.nodes
         return float((w @ x).real)
 

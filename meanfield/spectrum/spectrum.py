@@ -170,13 +170,13 @@ class Spectrum:
             return float(np.exp(0.5 * y))
 
     def __repr__(self) -> str:
-        e = self.error
+        e, spread = self.error, self.log_variance
         lines = [
             f"Spectrum of the Jacobian of {self.activation}, {self.depth} layers, "
             f"{self.weights} weights",
             f"  {'mean of s^2':20} {digits(self.mean, self.mean * e)}",
             f"  {'variance of s^2':20} {digits(self.variance, self.variance * e)}",
-            f"  {'variance of log s':20} {digits(self.log_variance, max(1.0, self.log_variance) * e)}",
+            f"  {'variance of log s':20} {digits(spread, max(1.0, spread) * e)}",
         ]
         for low, high in self.support:
             ends = f"{digits(low, low * e)} to {digits(high, high * e)}"
@@ -196,7 +196,40 @@ def _like(asked: Array, result: Array) -> Any:
 def jacobian_spectrum(
     point: Network | FixedPoint, depth: int = 64, weights: str | Ensemble | None = None
 ) -> Spectrum:
-    r"""The singular values of the input-output Jacobian of a network of `depth` layers."""
+    r"""The singular values of the input-output Jacobian of a network, in the limit of wide layers.
+
+    `J = D W_L ... D W_1` with square `W_l` of the ensemble and diagonal `D` of `phi'(z)`,
+    `z ~ N(0, q)`, all free of one another:
+
+        E[s^2] = chi1^L,
+        Var(s^2) = chi1^(2L) L (E[phi'^4] / E[phi'^2]^2 - 1 + spread of the weights)
+
+    and the whole law from the S-transforms of `phi'^2` and of `W^T W`.
+
+    Args:
+        point: a `FixedPoint`, whose own `q` is used; or a `Network`, whose variance must settle.
+            For layers that differ, see `layered_spectrum`.
+        depth: number of layers, 1 or more.
+        weights: the ensemble: `"gaussian"`, `"orthogonal"` or one of `meanfield.ensembles`. That
+            of the network if not given.
+
+    Returns:
+        A `Spectrum`.
+
+    Raises:
+        ValueError: `depth` is not a number of layers, there is no such ensemble, `phi` jumps (so
+            that `chi1` is infinite), or the network has no single variance.
+        TypeError: `point` is neither.
+        UnresolvedError: the activation or the curve is not resolved.
+
+    Source: Pennington, Schoenholz & Ganguli 2018, arXiv 1802.09979, for the S-transforms.
+
+    Example:
+        >>> import meanfield as mf
+        >>> spectrum = mf.jacobian_spectrum(mf.critical("relu"), depth=8, weights="orthogonal")
+        >>> round(spectrum.s_max, 10), round(spectrum.quantile(0.75), 7)
+        (4.5135349313, 0.3863165)
+    """
     if not isinstance(depth, int | np.integer) or isinstance(depth, bool) or depth < 1:
         raise ValueError(f"depth: must be a number of layers, 1 or more, got {depth!r}")
     if not isinstance(point, Network | FixedPoint):
