@@ -247,7 +247,7 @@ def test_growth() -> None:
         ({"depth": 0}, ValueError, "depth"),
         ({"depth": 2.5}, TypeError, "depth"),
         ({"q": -1.0}, ValueError, "q"),
-        ({"weights": "uniform"}, ValueError, "weights"),
+        ({"weights": "cauchy"}, ValueError, "weights"),
         ({"weights": []}, ValueError, "weights"),
         ({"weights": 3}, TypeError, "weights"),
     ],
