@@ -161,7 +161,8 @@ def test_a_second_slope_in_sampled_products(jump: float) -> None:
     gap = np.abs(limit.cdf(s) - (np.arange(len(s)) + 0.5) / (4 * n))
     # at finite width the atom has a width of its own
     gap = gap[np.abs(np.log(s / limit.atoms[0, 0])) > 0.03]
-    assert np.max(gap) < 0.03
+    # four draws of how many rare slopes there are, beside 300 values each
+    assert np.max(gap) < 2 * np.sqrt(share * depth * n) / (2 * n) + 0.01
 
 
 # -- which class an activation is in --------------------------------------------------------------
