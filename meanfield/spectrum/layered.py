@@ -105,7 +105,7 @@ def layered_spectrum(
         law = slope_law(activation, variance)
         if law.at_zero == 1:
             raise MeanFieldError(
-                f"layers: phi' of {activation.name} is 0 at q = {variance:.6g}, and so is the Jacobian"
+                f"layers: phi' of {activation.name} is 0 at q = {variance:.6g}: so is the Jacobian"
             )
         kind = Kind(count, law, ensemble, float(np.log(weight_var)), share, ratio)
         log_mean += count * (np.log(weight_var * ratio) + np.log(law.mean))

@@ -154,7 +154,7 @@ def _sum(kinds: list[Kind], state: Complex) -> _Sum:
 def _solved(kinds: list[Kind], target: Complex, guess: Complex) -> Complex:
     """`log m` and the `log u`, in rows, at which `log z` is the target, by Newton's method."""
     state, active = guess.copy(), np.arange(len(target))
-    for _ in range(_ITERATIONS):
+    for iteration in range(_ITERATIONS):
         now = state[:, active]
         with np.errstate(all="ignore"):
             at = _sum(kinds, now)
@@ -171,7 +171,8 @@ def _solved(kinds: list[Kind], target: Complex, guess: Complex) -> Complex:
         new[0].imag = _kept(new[0].imag, now[0].imag, -1)
         new[1:].imag = _kept(new[1:].imag, now[1:].imag, 1)
         state[:, active] = new
-        active = active[np.max(np.abs(new - now), axis=0) > _CLOSE]
+        close = _CLOSE if iteration < _ITERATIONS // 2 else 1e3 * _CLOSE
+        active = active[np.max(np.abs(new - now), axis=0) > close]
         if not len(active):
             return state
     raise UnresolvedError(
@@ -194,7 +195,9 @@ class _Negative(NamedTuple):
 
 
 def _negative(kinds: list[Kind], zero: float) -> _Negative:
-    t = np.linspace(-_REACH, _REACH, _SCAN)
+    # where it is the weights that lose directions, S_W sees no smaller a rest
+    lost = any(kind.rank_loss >= zero > 0 for kind in kinds)
+    t = np.linspace(-_REACH, _REACH / 2 if lost else _REACH, _SCAN)
     m, n = -(1 - zero) / (1 + np.exp(-t)), zero + (1 - zero) / (1 + np.exp(t))
     state = [np.log(-m) - np.log(n) - 1j * np.pi]
     for kind in kinds:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.criticality import checked_numbers
-from meanfield.ensembles import Ensemble, ensemble_of
+from meanfield.ensembles import Ensemble, LowRank, OrthogonalLowRank, ensemble_of
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.maps.settle import settled_variance
@@ -19,6 +19,7 @@ from meanfield.spectrum.curve import Sketch, follow, sketch
 from meanfield.spectrum.distribution import Distribution
 from meanfield.spectrum.edges import circles
 from meanfield.spectrum.law import slope_law
+from meanfield.spectrum.layers import Kind, layered_distribution
 from meanfield.spectrum.single import single_layer
 from meanfield.spectrum.transform import Transform
 
@@ -28,6 +29,7 @@ Array = NDArray[np.float64]
 
 _ROUNDS = 6
 _MOVED = 1e-9
+_REFUSED = 1e-3  # an error of the distribution function that makes it useless
 _DENSER = 0, 128, 512
 _DPHI2, _DPHI4 = MOMENTS.index("dphi2"), MOMENTS.index("dphi4")
 
@@ -40,8 +42,8 @@ class Spectrum:
         activation: name of the activation.
         depth: number of layers.
         weights: the ensemble, as it was given.
-        q: variance of the pre-activations.
-        weight_var: variance of the weights times fan-in.
+        q: variance of the pre-activations, or of each layer.
+        weight_var: variance of the weights times fan-in, or of each layer.
         log_mean: `L log chi1`, the logarithm of `mean`.
         spread: `Var(s^2) / E[s^2]^2`.
         distribution: the law of `log s^2`.
@@ -53,8 +55,8 @@ class Spectrum:
     activation: str
     depth: int
     weights: str | Ensemble
-    q: float
-    weight_var: float
+    q: float | tuple[float, ...]
+    weight_var: float | tuple[float, ...]
     log_mean: float
     spread: float
     distribution: Distribution
@@ -251,7 +253,17 @@ def jacobian_spectrum(
     relative = mean_error / mean if mean > 0 else 0.0
     second = moments.value[0, _DPHI4]
     spread = law.spread if np.isfinite(second) else np.inf
-    distribution, error = _distribution(Transform(law, ensemble, depth, log(weight_var)))
+    log_weight_var = log(weight_var)
+    if not isinstance(ensemble, LowRank | OrthogonalLowRank):
+        distribution, error = _distribution(Transform(law, ensemble, depth, log_weight_var))
+    else:  # not infinitely divisible: not each circle meets the curve once
+        kinds = [Kind(depth, law, ensemble, log_weight_var, 1.0, 1.0)]
+        distribution, error = layered_distribution(kinds)
+    if not error < _REFUSED:
+        raise UnresolvedError(
+            f"{activation.name}: the spectrum of {depth} layers is known to {error:.1g} only at "
+            f"q = {q:.6g}; ask for a smaller depth or q"
+        )
     return Spectrum(
         activation.name, depth, weights, q, weight_var,
         depth * log(chi1) if chi1 > 0 else -np.inf,
