@@ -3,6 +3,7 @@
 import html.parser
 import json
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import pytest
@@ -45,7 +46,7 @@ def test_every_number_has_its_sentence(tanh: mf.Report) -> None:
 def test_the_lines_to_paste_run(tanh: mf.Report) -> None:
     code = next(section.code for section in tanh.sections if section.code)
     lines = [line for line in code if not line.startswith("#") and "bridges" not in line]
-    scope = {"phi": "tanh"}
+    scope: dict[str, Any] = {"phi": "tanh"}
     exec("\n".join(lines), scope)
     assert scope["point"].weight_var == pytest.approx(scope["weight_var"], rel=1e-11)
 

@@ -171,8 +171,8 @@ def _slot(eqx: Any, layer: Any, path: str) -> Slot | Left:
     axes = 2 + getattr(layer, "num_spatial_dims", 0)
     if not eqx.is_inexact_array(weight) or weight.ndim != axes:
         shape = getattr(weight, "shape", None)
-        return Left(path, kind, f"its weight, of shape {shape}, is no array of {axes} axes: stacked "
-                    "layers are initialised before they are stacked, by filter_vmap")  # fmt: skip
+        return Left(path, kind, f"its weight, of shape {shape}, is no array of {axes} axes: "
+                    "initialise layers before they are stacked, by filter_vmap")  # fmt: skip
     dtype = np.float64 if weight.dtype == np.float64 else np.float32
     outputs, inputs, *field = weight.shape
     if isinstance(layer, nn.Embedding):

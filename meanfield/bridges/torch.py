@@ -24,6 +24,7 @@ from meanfield.bridges.hand_over import (
     placed,
     recipe,
 )
+from meanfield.bridges.torch_audit import audit, checked
 from meanfield.ensembles import (
     DeltaOrthogonal,
     Ensemble,
@@ -36,7 +37,7 @@ from meanfield.ensembles import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["calculate_gain", "init_"]
+__all__ = ["audit", "calculate_gain", "init_"]
 
 
 def calculate_gain(activation: Any, q: float | None = None) -> float:
@@ -114,7 +115,7 @@ def init_(
     """
     torch = framework("torch")
     how = recipe(activation, q, weights, input_second_moment, output)
-    _checked(torch, model)
+    checked(torch, model)
     slots, left = [], []
     for found in _walk(torch, model):
         (slots if isinstance(found, Slot) else left).append(found)
@@ -138,22 +139,6 @@ def init_(
             _draw(torch, slot, made, how.weights, generator)
 
     return hand_over(how, placed(slots, first, outputs), left, notes, draw)
-
-
-def _checked(torch: Any, model: Any) -> None:
-    if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"model: must be a torch.nn.Module, got {type(model).__name__}: {model!r}")
-    for name, parameter in model.named_parameters():
-        if torch.nn.parameter.is_lazy(parameter):
-            raise ValueError(
-                f"model: {name} is lazy, its shape is not known yet; run a batch through the model "
-                "first"
-            )
-        if parameter.is_meta:
-            raise ValueError(
-                f"model: {name} is on the meta device and holds no numbers; "
-                "model.to_empty(device='cpu') first"
-            )
 
 
 # -- which modules can be drawn, and what is said of the others ------------------------------------

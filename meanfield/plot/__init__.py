@@ -5,6 +5,7 @@ axes. None shows or saves anything, changes a setting of matplotlib, or computes
 what the result holds. Further keywords go to the main line. matplotlib is imported when drawing.
 """
 
+from meanfield.plot.audit import audit
 from meanfield.plot.clip import MOST_CURVES, clip_choice, clip_curves, clip_trajectory
 from meanfield.plot.clip_map import clip_map
 from meanfield.plot.correlation import correlation_map
@@ -24,6 +25,7 @@ from meanfield.plot.width import finite_width, gradient_fan, output_density, val
 
 __all__ = [
     "CYCLE",
+    "audit",
     "MOST_CURVES",
     "clip_choice",
     "clip_curves",

@@ -129,9 +129,8 @@ def _stability(found: Findings) -> str:
     if found.points is not None and found.points.continuum:
         return "Every variance is kept as it is, so the inputs set it."
     if point.stable:
-        basin = found.points and next(
-            (p.basin for p in found.points if abs(p.q - point.q) <= 1e-6 * point.q), None
-        )
+        points = found.points or ()
+        basin = next((p.basin for p in points if abs(p.q - point.q) <= 1e-6 * point.q), None)
         where = f" ({intervals(basin)})" if basin else ""
         return f"Below 1: stable, a variance that is off comes back{where}, by this factor a layer."
     if found.clip is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
 from meanfield.maps.variance_trajectory import checked_depth
-from meanfield.reporting import chapters
+from meanfield.reporting.chapters import Entry, Section, references_of, sections_of
 from meanfield.reporting.citations import PAPERS
 from meanfield.reporting.findings import Findings, findings_of
 from meanfield.strict_json import strict_json
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Entry", "Report", "Section", "report"]
-
-Entry, Section = chapters.Entry, chapters.Section
 
 _WRAP = 88
 
@@ -157,4 +155,4 @@ def report(
         q = float(checked_variances("q", q))
     depth, width = max(1, checked_depth(depth)), width_of(width)
     found = findings_of(activation, q, depth, width)
-    return Report(found, chapters.sections_of(found), chapters.references_of(found))
+    return Report(found, sections_of(found), references_of(found))
