@@ -404,7 +404,7 @@ def test_the_progress_bar_is_for_terminals_or_asked_for(capsys: Any) -> None:
 
 
 def test_layers_of_different_widths() -> None:
-    sim = mf.simulate(RELU, [30, 30, 10], draws=3000)
+    sim = mf.simulate(RELU, [7, 30, 30, 10], 3, draws=3000)  # the inputs first
     assert sim.width.tolist() == [30, 30, 10] and sim.depth == 3
     # only fan-in counts: 1 + 5/n for each layer behind the first
     expected = np.cumprod([1, 1 + 5 / 30, 1 + 5 / 30]) - 1
@@ -452,7 +452,9 @@ CHAOTIC = mf.Network("tanh", 2.25, 0.1)
         ((TANH, 8, 0), {}, "depth: must be at least 1, got 0"),
         ((TANH, 8, 3, 0), {}, "draws: must be at least 1, got 0"),
         ((TANH, 8), {}, "depth: must be given"),
-        ((TANH, [8, 8, 8], 4), {}, "depth: must be the number of widths, 3, got 4"),
+        ((TANH, [8, 8, 8], 4), {}, "depth: must be the number of widths, 3, or one less .* got 4"),
+        ((TANH, [], 0), {}, "depth: must be the number of widths, 0"),
+        ((TANH, [8], 0), {}, "depth: must be the number of widths, 1"),
         ((TANH, 8, 3), {"q": 0.01}, "q: the first layer's variance must be above bias_var"),
         ((TANH, 8, 3), {"q": math.inf}, "q: .* finite"),
         ((TANH, 8, 3), {"correlation": 1.5}, "correlation: must be from -0.69"),

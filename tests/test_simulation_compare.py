@@ -167,7 +167,9 @@ COMBINATIONS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", COMBINATIONS, ids=lambda c: f"{c[0]}, {c[1]}, {c[2]}, {c[3]}")
+@pytest.mark.parametrize(
+    "case", COMBINATIONS, ids=lambda c: "-".join([getattr(c[0], "name", c[0]), *map(str, c[1:4])])
+)
 def test_ensembles_are_what_theory_says(case: tuple) -> None:
     """Within three standard errors, as often as chance has it.
 
