@@ -268,8 +268,9 @@ def test_networks_of_width_300_and_depth_100(row: tuple) -> None:
     way = choice.trajectory(99)
     squares = sim.samples["mean_square"][:, 20::20]
     for level, share in ((way.low, 0.05), (way.median, 0.5), (way.high, 0.95)):
-        below = np.mean(squares <= level[20::20], axis=0)
-        assert np.max(np.abs(below - share)) < 4 * np.sqrt(share * (1 - share) / draws) + 0.02
+        known = np.isfinite(level[20::20])
+        off = np.abs(np.mean(squares <= level[20::20], axis=0) - share)[known]
+        assert np.all(off < 4 * np.sqrt(share * (1 - share) / draws) + 0.02)
     measured = np.mean(sim.samples["sparsity"][:, 1:], axis=0)
     error = np.std(sim.samples["sparsity"][:, 1:], axis=0) / np.sqrt(draws)
     assert np.all(np.abs(measured - way.sparsity[1:]) < 5 * error + 0.002)

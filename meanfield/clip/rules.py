@@ -110,16 +110,17 @@ def _largest(
     # beyond, V' is 1 within rounding and so is everything else
     possible = scan.m[scan.valid & (scan.edge.slope < 1 - 1e-9)]
     m = np.unique(np.append(possible[:: max(len(possible) // levels, 1)], possible[-1:]))
-    wide = excess(m) >= 0
-    if not np.any(wide):
-        raise ValueError(none)
-    last = int(np.flatnonzero(wide)[-1])
-    if last == len(m) - 1:
-        raise ValueError(every)
 
     def at(level: float) -> float:
         return float(excess(np.array([level]))[0])
 
-    root: Any = brentq(at, float(m[last]), float(m[last + 1]), xtol=1e-300, rtol=np.float64(_CLOSE))
+    k = len(m) - 1
+    while k >= 0 and not at(m[k]) >= 0:
+        k -= 1
+    if k < 0:
+        raise ValueError(none)
+    if k == len(m) - 1:
+        raise ValueError(every)
+    root: Any = brentq(at, m[k], m[k + 1], xtol=1e-300, rtol=np.float64(_CLOSE))
     # where it falls in one step, clearly before that: there the map touches the diagonal
     return float(root) if abs(at(root)) < 1e-4 else float(root) * (1 - _BEFORE)
