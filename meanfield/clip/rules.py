@@ -69,7 +69,7 @@ def largest_by_margin(
     )  # fmt: skip
 
 
-def largest_by_risk(of: Noisy, scan: Scan, risk: float) -> float:
+def largest_by_risk(of: Noisy, scan: Scan, risk: float, highest: float) -> float:
     """The largest `m` at which no more than a share of networks strays.
 
     Raises:
@@ -82,10 +82,11 @@ def largest_by_risk(of: Noisy, scan: Scan, risk: float) -> float:
         result = []
         for m in levels.tolist():
             edge = edge_of(of.clippable.moments(np.array([m]), of.q), of.q)
+            below = ends_of(of.clippable, np.array([m]), of.q, edge, highest).below[0]
             chain = chain_of(
                 lambda K, m=m: of.clippable.moments(m, K), float(edge.weight_var[0]),
-                float(edge.bias_var[0]), of.q, size.depth, size.width, STRAYED * of.q,
-                is_orthogonal,
+                float(edge.bias_var[0]), of.q, size.depth, size.width,
+                (float(np.nan_to_num(below)), STRAYED * of.q), is_orthogonal,
             )  # fmt: skip
             result.append(np.log(risk / max(chain.left[-1], 1e-12)))
         return np.array(result)
