@@ -22,6 +22,7 @@ NAMES = {
     "crelu": "clipped shifted ReLU",
     "cst": "clipped soft threshold",
 }
+CELL = ("optimizer", "steps", "activation", "slope", "sparsity")
 OPTIMIZER_NAMES = {"sgd": "SGD with momentum", "adam": "Adam, gradient norm clipped"}
 
 
@@ -30,13 +31,19 @@ def name(activation: str, slope: float | None) -> str:
     return NAMES[activation] + ("" if slope is None else f", V' = {slope:g}")
 
 
-def repeated(rows: Iterable[Row], **wanted: Any) -> list[Row]:
-    """The reported runs that are as wanted, without those that chose the learning rates."""
-    return [
-        row
-        for row in rows
-        if row["seed"] != TUNING_SEED and all(row[k] == v for k, v in wanted.items())
-    ]
+def reported(rows: Iterable[Row]) -> list[Row]:
+    """A row for each network: of the learning rates that it tried, the one that trained it."""
+    networks: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        if row["seed"] != TUNING_SEED:
+            network = tuple(row[name] for name in (*CELL, "seed"))
+            networks[network] = min(networks.get(network, row), row, key=lambda r: r["failed"])
+    return list(networks.values())
+
+
+def such(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    """The rows that are as wanted."""
+    return [row for row in rows if all(row[name] == value for name, value in wanted.items())]
 
 
 def _spread(values: list[float], digits: int = 2) -> str:
@@ -73,85 +80,88 @@ def _series(rows: list[Row]) -> list[tuple[str, float | None]]:
 
 
 def short_table(rows: list[Row], optimizer: str, steps: int) -> str:
-    """Test accuracy by activation and sparsity, and how many of the runs fail."""
-    runs = repeated(rows, optimizer=optimizer, steps=steps)
-    relu = _accuracy(repeated(runs, activation="relu"))
+    """Test accuracy by activation and sparsity, and how many of the repeats fail."""
+    runs = such(reported(rows), optimizer=optimizer, steps=steps)
+    relu = such(runs, activation="relu")
     sparse = [row for row in runs if row["activation"] != "relu"]
     sparsities = sorted({row["sparsity"] for row in sparse})
     lines = [
         [name(*series)]
         + [
-            _accuracy(repeated(sparse, activation=series[0], slope=series[1], sparsity=sparsity))
+            _accuracy(such(sparse, activation=series[0], slope=series[1], sparsity=sparsity))
             for sparsity in sparsities
         ]
         for series in _series(sparse)
     ]
-    title = f"{OPTIMIZER_NAMES[optimizer]}, {steps} steps; ReLU: {relu}"
+    title = f"{OPTIMIZER_NAMES[optimizer]}, {steps} steps"
+    if relu:
+        title += f" (ReLU: {_accuracy(relu)})"
     return _markdown([title, *(f"sparsity {sparsity:g}" for sparsity in sparsities)], lines)
 
 
 def long_table(rows: list[Row]) -> str:
-    """Every cell: accuracies, sparsities, failures, learning rate."""
-    runs = repeated(rows)
-    cells = {
-        (row["optimizer"], row["steps"], *series, row["sparsity"]): None
-        for series in _series(runs)
-        for row in sorted(runs, key=lambda row: (row["optimizer"], row["steps"], row["sparsity"]))
-        if (row["activation"], row["slope"]) == series
-    }
+    """Every cell: learning rates, accuracies, sparsities, failures."""
+    runs = reported(rows)
+    order = {series: index for index, series in enumerate(_series(runs))}
+    cells = sorted(
+        {tuple(row[name] for name in CELL) for row in runs},
+        key=lambda cell: (order[cell[2:4]], cell[0] != "sgd", cell[1], cell[4]),
+    )
     lines = []
-    for optimizer, steps, activation, slope, sparsity in cells:
-        same = repeated(runs, optimizer=optimizer, steps=steps, activation=activation, slope=slope,
-                        sparsity=sparsity)  # fmt: skip
+    for cell in cells:
+        optimizer, steps, activation, slope, sparsity = cell
+        same = such(runs, **dict(zip(CELL, cell, strict=True)))
+        rates = sorted({row["rate"] for row in same if not row["failed"]}, reverse=True)
+        accuracies = [_spread([row[column] for row in same]) for column in
+                      ("test_accuracy", "train_accuracy")]  # fmt: skip
+        sparsities = [_spread([row[column] for row in same], 3) for column in
+                      ("sparsity_training", "sparsity_test")]  # fmt: skip
         lines.append(
-            [name(activation, slope), f"{sparsity:g}", optimizer, f"{steps}",
-             f"{same[0]['rate']:g}"]
-            + [_spread([row[column] for row in same]) for column in ("test_accuracy",
-               "train_accuracy")]
-            + [_spread([row[column] for row in same], 3) for column in ("sparsity_training",
-               "sparsity_test")]
-            + [f"{sum(row['failed'] for row in same)}/{len(same)}"]
+            [name(activation, slope), f"{sparsity:g}", f"{optimizer}, {steps}",
+             ", ".join(f"{rate:g}" for rate in rates) or "all tried", *accuracies, *sparsities,
+             f"{sum(row['failed'] for row in same)}/{len(same)}"]
         )  # fmt: skip
-    header = ["activation", "sparsity", "optimizer", "steps", "rate", "test accuracy",
+    header = ["activation", "sparsity", "steps", "learning rates", "test accuracy",
               "training accuracy", "sparsity in training", "sparsity on test", "fail"]  # fmt: skip
     return _markdown(header, lines)
 
 
 def picture(rows: list[Row], steps: int, longer: int) -> Figure:
     """Accuracy against sparsity for both families and both optimizers; the sparsity achieved."""
+    rows = reported(rows)
     with mf.plot.style():
         figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
         top, bottom = axes
         for ax, (clipped, unclipped) in zip(top, UNCLIPPED.items(), strict=True):
             family = [row for row in rows if row["activation"] in (clipped, unclipped, "relu")]
-            accuracies(ax, repeated(family, optimizer="sgd"), steps, longer)
+            accuracies(ax, such(family, optimizer="sgd"), steps, longer)
             ax.set_title(f"{NAMES[clipped].removeprefix('clipped ')}, {OPTIMIZER_NAMES['sgd']}")
-        accuracies(bottom[0], repeated(rows, optimizer="adam"), steps, longer)
+        accuracies(bottom[0], such(rows, optimizer="adam"), steps, longer)
         bottom[0].set_title(OPTIMIZER_NAMES["adam"])
-        sparsities(bottom[1], repeated(rows, optimizer="sgd", steps=steps))
+        sparsities(bottom[1], such(rows, optimizer="sgd", steps=steps))
         bottom[1].set_title(f"Sparsity after training, {OPTIMIZER_NAMES['sgd']}")
     return figure
 
 
 def accuracies(ax: Axes, rows: list[Row], steps: int, longer: int) -> None:
     """Every run as a point, the mean of the repeats as a line; stars trained for longer."""
-    runs = repeated(rows, steps=steps)
-    relu = [row["test_accuracy"] for row in repeated(runs, activation="relu")]
+    runs = such(rows, steps=steps)
+    relu = [row["test_accuracy"] for row in such(runs, activation="relu")]
     if relu:
         ax.axhline(fmean(relu), color="black", linestyle=":", label="ReLU")
     series = [each for each in _series(runs) if each[0] != "relu"]
     for index, (activation, slope) in enumerate(series):
         shift = 0.004 * (index - (len(series) - 1) / 2)
-        own = repeated(runs, activation=activation, slope=slope)
+        own = such(runs, activation=activation, slope=slope)
         look = _look(activation, slope)
         _points(ax, own, "test_accuracy", shift, look, name(activation, slope))
-        for row in repeated(rows, activation=activation, slope=slope, steps=longer):
+        for row in such(rows, activation=activation, slope=slope, steps=longer):
             label = f"the same, {longer} steps"
             ax.plot(row["sparsity"] + shift, row["test_accuracy"], "*", color=look["color"],
                     markersize=11, label=label)  # fmt: skip
     ax.axhspan(0, CHANCE, color=GREY, alpha=0.15, linewidth=0)
     ax.set(xlabel="sparsity chosen at initialisation", ylabel="test accuracy", ylim=(0, 1.02))
-    ax.text(0.99, CHANCE / 2, "fails: near chance, or NaN", ha="right", va="center",
+    ax.text(0.99, CHANCE - 0.01, "fails: near chance, or NaN", ha="right", va="top",
             transform=ax.get_yaxis_transform())  # fmt: skip
     legend(ax)
 
@@ -161,7 +171,7 @@ def sparsities(ax: Axes, rows: list[Row]) -> None:
     clipped = [row for row in rows if row["slope"] is not None]
     for index, (activation, slope) in enumerate(_series(clipped)):
         shift = 0.003 * (index - 2.5)
-        own = repeated(clipped, activation=activation, slope=slope)
+        own = such(clipped, activation=activation, slope=slope)
         _points(ax, own, "sparsity_test", shift, _look(activation, slope), name(activation, slope))
     ends = [min(row["sparsity"] for row in clipped), max(row["sparsity"] for row in clipped)]
     ax.plot(ends, ends, color="black", linestyle=":", label="as chosen")
@@ -173,11 +183,10 @@ def _points(
     ax: Axes, runs: list[Row], column: str, shift: float, look: dict[str, Any], label: str
 ) -> None:
     chosen = sorted({run["sparsity"] for run in runs})
-    means = [fmean(run[column] for run in repeated(runs, sparsity=each)) for each in chosen]
+    means = [fmean(run[column] for run in such(runs, sparsity=each)) for each in chosen]
     places = [run["sparsity"] + shift for run in runs]
-    ax.plot(
-        places, [run[column] for run in runs], alpha=0.5, markersize=4, **(look | {"linestyle": ""})
-    )
+    points: dict[str, Any] = look | {"linestyle": ""}
+    ax.plot(places, [run[column] for run in runs], alpha=0.5, markersize=4, **points)
     ax.plot([each + shift for each in chosen], means, label=label, markersize=0, **look)
 
 

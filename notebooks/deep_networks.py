@@ -33,7 +33,7 @@ class Cell:
     slope: float | None = None
 
     @property
-    def parameters(self) -> dict[str, float]:
+    def parameters(self) -> dict[str, Any]:
         """`tau` and `m` of the activation, as chosen at q = 1 on the edge of chaos."""
         return _chosen(self)
 
@@ -53,7 +53,7 @@ class Cell:
 
 
 @cache
-def _chosen(cell: Cell) -> dict[str, float]:
+def _chosen(cell: Cell) -> dict[str, Any]:
     if cell.activation == "relu":
         return {}
     if cell.slope is None:
@@ -74,14 +74,14 @@ class Setting:
 
 
 class Optimizer(NamedTuple):
-    """How a network is trained, the learning rates to choose from, and more for the unclipped."""
+    """How a network is trained; the learning rates to try, and more of them for the unclipped."""
 
     make: Callable[[optax.Schedule], optax.GradientTransformation]
     rates: tuple[float, ...]
-    more: tuple[float, ...]
+    more: tuple[float, ...] = ()
 
     def rates_of(self, cell: Cell) -> tuple[float, ...]:
-        """The unclipped have more to choose from, so that no rate is why they fail."""
+        """From the first on until the network trains; no rate is why the unclipped fail."""
         return self.rates + self.more if cell.activation in UNCLIPPED.values() else self.rates
 
 
@@ -92,10 +92,8 @@ def _adam(rate: optax.Schedule) -> optax.GradientTransformation:
 # The first takes gradients as they are, which is what the theory speaks of. The second hides how
 # large they are, so that exploding ones are no obstacle: the strongest objection to the theory.
 OPTIMIZERS = {
-    "sgd": Optimizer(
-        partial(optax.sgd, momentum=0.9), (1e-3, 5e-4, 2.5e-4), (1e-4, 5e-5, 2e-5, 1e-5)
-    ),
-    "adam": Optimizer(_adam, (4e-4, 2e-4, 1e-4), (8e-4,)),
+    "sgd": Optimizer(partial(optax.sgd, momentum=0.9), (5e-4, 2.5e-4), (1e-4, 5e-5, 1e-5)),
+    "adam": Optimizer(_adam, (2e-4, 1e-4)),
 }
 
 
@@ -166,7 +164,7 @@ def forward(phi: Callable[[jax.Array], jax.Array], weights: Weights, images: jax
     return Output(logits, jnp.append(variances, variance), jnp.append(zeros, zero))
 
 
-State = tuple[Weights, Any]
+State = tuple[Any, Any]  # weights, and what the optimizer remembers
 
 
 @partial(jax.jit, static_argnames=("activation", "optimizer", "batch"))
@@ -175,7 +173,7 @@ def _trained(
     keys: jax.Array,
     rate: float,
     steps: int,
-    parameters: dict[str, float],
+    parameters: dict[str, Any],
     activation: str,
     optimizer: str,
     batch: int,
@@ -201,44 +199,42 @@ def _trained(
     return jax.lax.scan(step, state, keys)
 
 
-def _warm_and_cool(progress: jax.Array) -> jax.Array:
+def _warm_and_cool(progress: Any) -> jax.Array:
     """The learning rate in units of its largest: up in 5 % of the time, then down as a cosine."""
     return jnp.minimum(progress / 0.05, 0.5 + 0.5 * jnp.cos(jnp.pi * progress))
 
 
+def output(cell: Cell, weights: Weights, images: jax.Array) -> Output:
+    """What a network makes of images; compiled once for each kind of activation."""
+    return _output(weights, images, cell.parameters, cell.activation)
+
+
 @partial(jax.jit, static_argnames="activation")
 def _output(
-    weights: Weights, images: jax.Array, parameters: dict[str, float], activation: str
+    weights: Weights, images: jax.Array, parameters: dict[str, Any], activation: str
 ) -> Output:
     return forward(mf.Activation(activation, **parameters), weights, images)
 
 
-def train(
-    cell: Cell,
-    optimizer: str,
-    rate: float,
-    seed: int,
-    setting: Setting,
-    progress: Callable[[str], None] = lambda text: None,
-) -> dict[str, float]:
+def train(cell: Cell, optimizer: str, rate: float, seed: int, setting: Setting) -> dict[str, float]:
     """Trains one network and measures it; stops early when its loss is no number any more."""
-    data, activation, parameters = digits(), cell.activation, cell.parameters
+    data = digits()
     drawing, batches = jax.random.split(jax.random.key(seed))
     weights = initial(cell.point, setting, drawing)
-    before = _output(weights, data.test, parameters, activation)
+    before = output(cell, weights, data.test)
     state = weights, OPTIMIZERS[optimizer].make(lambda step: 0.0).init(weights)
     losses, zeros = [], []
     for keys in jax.random.split(batches, setting.steps).reshape(-1, CHUNK):
         state, seen = _trained(
-            state, keys, rate, setting.steps, parameters, activation, optimizer, setting.batch
-        )
+            state, keys, rate, setting.steps, cell.parameters, cell.activation, optimizer,
+            setting.batch,
+        )  # fmt: skip
         for kept, values in zip((losses, zeros), seen, strict=True):
             kept.extend(values.tolist())
-        progress(f"loss {losses[-1]:.3g}")
         if not np.isfinite(losses[-1]):
             break
-    after = _output(state[0], data.test, parameters, activation)
-    on_training = _output(state[0], data.train, parameters, activation)
+    after = output(cell, state[0], data.test)
+    on_training = output(cell, state[0], data.train)
     accuracy = _accuracy(after.logits, data.test_labels)
     lost = not bool(jnp.all(jnp.isfinite(after.logits)))
     return {
