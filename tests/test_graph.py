@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_kernels_are_those_of_the_naive_map(how: str, e: float, scale: float | N
         correlation=0.2,
     )
     M = (1 - e) * np.eye(34) + e * normalised(A, how)
-    C = 2 / np.max(np.linalg.eigvals(M).real) ** 2
+    C = 2 / np.max(np.real(np.linalg.eigvals(M))) ** 2
     K = 0.2 + 0.8 * np.eye(34)
     for layer in range(1, 13):
         branch = C * M @ relu_dual(K) @ M.T
@@ -79,9 +80,9 @@ def test_kernels_are_those_of_the_naive_map(how: str, e: float, scale: float | N
 def test_the_perron_direction_comes_back_for_200_layers(how: str) -> None:
     """`K = q v v^T` is a fixed point at `2 / lambda_1^2`: to 1e-10."""
     values, vectors = np.linalg.eig(normalised(A, how))
-    v = np.abs(vectors[:, np.argmax(values.real)].real)
+    v = np.abs(vectors[:, np.argmax(np.real(values))])
     network = ml.graph_network(A, depth=200, normalisation=how, q=7 * v**2, correlation=1.0)
-    assert network.weight_var[0] == pytest.approx(2 / np.max(values.real) ** 2, rel=1e-13)
+    assert network.weight_var[0] == pytest.approx(2 / np.max(np.real(values)) ** 2, rel=1e-13)
     np.testing.assert_allclose(network.scale, network.scale[0], rtol=1e-10)
     np.testing.assert_allclose(network.variance[-1], 7 * v**2, rtol=1e-10)
     wrong = ml.graph_network(A, depth=200, normalisation=how, weight_var=1.0)
@@ -102,13 +103,13 @@ def test_fixed_aggregation_smooths_exponentially() -> None:
 
 def test_laws_of_depth() -> None:
     """Residual aggregation with `e = 2/L` falls like ReLU alone does, residual branches not."""
+    choices: Any = (
+        lambda L: {"residual_aggregation": 0.0},
+        lambda L: {"residual_aggregation": 2 / L},
+        lambda L: {"residual_scale": "depth"},
+    )
     plain, mixed, branches = (
-        [ml.graph_network(A, depth=L, **options(L)) for L in (50, 200)]
-        for options in (
-            lambda L: {"residual_aggregation": 0.0},
-            lambda L: {"residual_aggregation": 2 / L},
-            lambda L: {"residual_scale": "depth"},
-        )
+        [ml.graph_network(A, depth=L, **options(L)) for L in (50, 200)] for options in choices
     )
     own = mf.correlation_map(mf.Network("relu", 2.0)).iterate(0.0, 200).one_minus
     assert plain[1].one_minus[-1] == pytest.approx(own[-1], rel=1e-10)
@@ -125,7 +126,7 @@ def test_laws_of_depth() -> None:
 
 
 def test_accepted_graphs_are_one(tmp_path: Path) -> None:
-    import networkx as nx
+    nx = pytest.importorskip("networkx")
 
     (tmp_path / "edges.csv").write_text(
         "source,target\n"
@@ -200,14 +201,15 @@ def test_bipartite_graphs_are_said() -> None:
     network = ml.graph_network(path, depth=60)
     assert "bipartite" in network.warnings[0] and network.mixing == pytest.approx(1, abs=1e-12)
     assert network.exponent < 3
-    for options in ({"residual_aggregation": 0.5}, {"self_loops": True}):
+    choices: Any = ({"residual_aggregation": 0.5}, {"self_loops": True})
+    for options in choices:
         mended = ml.graph_network(path, depth=60, **options)
         assert not mended.warnings and mended.mixing < 0.99
         assert mended.one_minus[-1] < network.one_minus[-1]
 
 
 def test_directed_graphs_are_said(tmp_path: Path) -> None:
-    import networkx as nx
+    nx = pytest.importorskip("networkx")
 
     cycle = nx.DiGraph([("a", "b"), ("b", "c"), ("c", "a")])
     network = ml.graph_network(cycle, depth=4)
@@ -263,6 +265,7 @@ BAD = [
     (lambda: ml.graph_network(RING, q=[1.0, 2.0]), "q: must be one variance or 3"),
     (lambda: ml.graph_network(RING, correlation=np.eye(2)), "correlation: "),
     (lambda: ml.graph_network(RING, features=np.ones((2, 2))), "features: .*n = 3"),
+    (lambda: ml.graph_network(RING, residual_scale="much"), "residual_scale: "),
     (lambda: ml.graph_network(RING, memory=100), "adjacency: .*sample_graph_network"),
     (lambda: ml.graph_network(RING, "tanh").noise(10), "noise: "),
     (lambda: ml.aggregate(-RING, normalisation="row"), "not negative"),
@@ -281,12 +284,13 @@ def test_bad_input(make, message: str) -> None:
 
 
 def test_wrong_types() -> None:
-    for make in (
-        lambda: ml.graph_network(RING, depth=2.5),
+    makers: Any = (
+        lambda: ml.graph_network(RING, depth=2.5),  # pyright: ignore
         lambda: ml.graph_network(object()),
         lambda: ml.graph_network([["a", "b"], ["c", "d"]]),
-        lambda: ml.sample_graph_network(RING, width=2.5),
-    ):
+        lambda: ml.sample_graph_network(RING, width=2.5),  # pyright: ignore
+    )
+    for make in makers:
         with pytest.raises(TypeError):
             make()
 
@@ -381,7 +385,8 @@ def test_series_against_each_pair(phi: str, derivative: bool) -> None:
     rng = np.random.default_rng(0)
     q = rng.uniform(0.3, 3.0, 8)
     pairs = np.array([q, q * np.exp(rng.normal(size=8) * 10.0 ** rng.uniform(-6, 0, 8))])
-    g = np.append(10.0 ** rng.uniform(-8, 0, 7), 1.4)
+    g = np.concatenate([[0.0], 10.0 ** rng.uniform(-8, 0, 6), [1.4]])
+    pairs[1, 0] = pairs[0, 0]  # the same signal twice
     value, bound = many_differences(mf.Activation(phi), pairs, g, derivative)
     for (first, second), apart, found, error in zip(pairs.T, g, value, bound, strict=True):
         exact = Covariance(mf.Activation(phi), (float(first), float(second)), derivative)

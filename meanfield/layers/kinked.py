@@ -32,6 +32,7 @@ _FARTHEST = 12.0  # standard deviations
 _EDGES = np.arange(-_FARTHEST, _FARTHEST + 0.5)
 _TOWARDS_0 = np.concatenate([[0.0], 4.0 ** np.arange(-22.0, -4.0), 2.0 ** np.arange(-8.0, 1.0)])
 _TOWARDS_PI = 1 - 2.0 ** np.arange(-1.0, -12.0, -1.0)
+_LEAST_ANGLE = 1e-150  # whose square is a number
 _AT_ONCE = 256  # pairs
 
 
@@ -80,11 +81,9 @@ def coefficients_of_kinks(kinks: Kinks, q: Array, count: int) -> Array:
 
 def kinked_difference(kinks: Kinks, pairs: Array, g: Array, derivative: bool) -> Array:
     """`E[(f(u) - f(v))^2] / 2` for `f = Psi` or its derivative, at `c = 1 - g`."""
-    parts = [
-        _difference(kinks, *np.sqrt(pairs[:, i : i + _AT_ONCE]), g[i : i + _AT_ONCE], derivative)
-        for i in range(0, len(g), _AT_ONCE)
-    ]
-    return np.concatenate(parts)
+    (r, s), steps = np.sqrt(pairs), range(0, len(g), _AT_ONCE)
+    chunks = [slice(i, i + _AT_ONCE) for i in steps]
+    return np.concatenate([_difference(kinks, r[c], s[c], g[c], derivative) for c in chunks])
 
 
 def _difference(kinks: Kinks, r: Array, s: Array, g: Array, derivative: bool) -> Array:
@@ -105,6 +104,7 @@ def _difference(kinks: Kinks, r: Array, s: Array, g: Array, derivative: bool) ->
     mass = (0.5 * np.diff(edges, axis=1)[:, :, None] * WEIGHTS).reshape(len(g), -1)
     if not derivative:
         mass = mass * 2 * np.sin(0.5 * (angle[:, None] + t)) * np.sin(0.5 * (angle[:, None] - t))
+    t = np.maximum(t, _LEAST_ANGLE)
     bent = np.zeros_like(g)
     with np.errstate(divide="ignore", under="ignore"):
         sharpness, round_off = 0.5 / np.sin(t) ** 2, 0.5 / np.cos(0.5 * t) ** 2

@@ -82,7 +82,9 @@ def many_differences(
     q, which = np.unique(pairs, return_inverse=True)
     first, second = which.reshape(pairs.shape)
     top = max(_USUAL, 4.0 ** float(np.ceil(0.5 * np.log2(q[-1]))))
-    kinks = kinks_of(activation, top)
+    kinks, count = kinks_of(activation, top), 0
+    smooth = p = a = np.zeros((len(q), 0))
+    doubt = 0.0
     for count in _COUNTS:
         smooth, doubt = _coefficients(activation, q, count, top)
         p = coefficients_of_kinks(kinks, q, count)
