@@ -23,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meanfield import bridges as bridges
     from meanfield import ensembles as ensembles
     from meanfield import layers as layers
     from meanfield import plot as plot
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
         ClipChoice,
         ClipDiagram,
         ClipRegion,
+        ClipTable,
         ClipVerdict,
         clip_diagram,
+        clip_table,
         clip_threshold,
     )
     from meanfield.criticality import critical, critical_line
@@ -64,11 +67,12 @@ if TYPE_CHECKING:
     from meanfield.maps.variance_trajectory import VarianceTrajectory
     from meanfield.network import FixedPoint, Network, Phase
     from meanfield.phase import PhaseDiagram, phase_diagram
+    from meanfield.reporting import Report, citation, report
     from meanfield.search import critical_points
     from meanfield.simulation.compare import Comparison
     from meanfield.simulation.result import Simulation
     from meanfield.simulation.run import simulate
-    from meanfield.spectrum import Spectrum, jacobian_spectrum
+    from meanfield.spectrum import Spectrum, jacobian_spectrum, layered_spectrum
     from meanfield.width import (
         FiniteWidth,
         FiniteWidthPair,
@@ -84,6 +88,7 @@ _MODULE_OF = {
     "ClipChoice": "clip",
     "ClipDiagram": "clip",
     "ClipRegion": "clip",
+    "ClipTable": "clip",
     "ClipVerdict": "clip",
     "Comparison": "simulation.compare",
     "CorrelationFixedPoint": "maps.correlation",
@@ -114,6 +119,7 @@ _MODULE_OF = {
     "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
     "clip_diagram": "clip",
+    "clip_table": "clip",
     "clip_threshold": "clip",
     "correlation_map": "maps.correlation",
     "critical": "criticality",
@@ -128,9 +134,13 @@ _MODULE_OF = {
     "initializer": "initializers",
     "isometry": "dynamical_isometry.isometry",
     "jacobian_spectrum": "spectrum",
+    "layered_spectrum": "spectrum",
     "mirrored": "dynamical_isometry.mirrored",
     "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
+    "report": "reporting",
+    "citation": "reporting",
+    "Report": "reporting",
     "q_for_depth": "dynamical_isometry.classes",
     "residual_spectrum": "dynamical_isometry.residual",
     "simulate": "simulation.run",
@@ -145,6 +155,7 @@ __all__ = [
     "ClipChoice",
     "ClipDiagram",
     "ClipRegion",
+    "ClipTable",
     "ClipVerdict",
     "Comparison",
     "CorrelationFixedPoint",
@@ -175,6 +186,7 @@ __all__ = [
     "Verdict",
     "bias_initializer",
     "clip_diagram",
+    "clip_table",
     "clip_threshold",
     "correlation_map",
     "critical",
@@ -189,9 +201,13 @@ __all__ = [
     "initializer",
     "isometry",
     "jacobian_spectrum",
+    "layered_spectrum",
     "mirrored",
     "mirrored_weights",
     "phase_diagram",
+    "report",
+    "citation",
+    "Report",
     "q_for_depth",
     "residual_spectrum",
     "simulate",
@@ -202,7 +218,8 @@ __all__ = [
 ]
 
 
-_SUBMODULES = ("ensembles", "layers", "plot", "schemes")  # not in need of an import of their own
+# not in need of an import of their own
+_SUBMODULES = ("bridges", "ensembles", "layers", "plot", "schemes")
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ At infinite width the maps of variance and correlation see only the variance of 
 An `Ensemble` knows how to draw a matrix, and the S-transform of `W^T W` of a square `W` whose mean
 squared singular value is 1:
 
-    Gaussian, Sparse                S(m) = 1 / (1 + m)
+    Gaussian, Uniform, Sparse, ...  S(m) = 1 / (1 + m)
     Orthogonal, SparseOrthogonal    S(m) = 1
     LowRank                         S(m) = 1 / (1 + m/r)
     OrthogonalLowRank               S(m) = (1 + m) / (1 + m/r)
@@ -16,6 +16,7 @@ matrix plus a free Gaussian one of variance `a`: what the mask takes away and ad
 """
 
 from dataclasses import dataclass, fields
+from math import erf, exp, pi, sqrt
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import jax
 
 __all__ = [
+    "DeltaOrthogonal",
     "Ensemble",
     "Gaussian",
     "LowRank",
@@ -33,6 +35,8 @@ __all__ = [
     "OrthogonalLowRank",
     "Sparse",
     "SparseOrthogonal",
+    "TruncatedNormal",
+    "Uniform",
     "ensemble_of",
     "rank_of",
 ]
@@ -90,6 +94,12 @@ class Ensemble:
         """
         raise NotImplementedError
 
+    def draw_kernel(self, key, field: tuple[int, ...], fan_out: int, channels: int, weight_var: Any,
+                    dtype: Any = float) -> "jax.Array":  # fmt: skip
+        """A kernel of shape `(fan_out, *field, channels)`, of fan-in `prod(field) channels`."""
+        fan_in = channels * int(np.prod(field))
+        return self.draw(key, fan_out, fan_in, weight_var, dtype).reshape(fan_out, *field, channels)
+
 
 class Gaussian(Ensemble):
     """Independent Gaussian entries: Marchenko & Pastur's law, of spread 1."""
@@ -109,6 +119,34 @@ class Gaussian(Ensemble):
         import jax.numpy as jnp
 
         return jnp.sqrt(weight_var / fan_in).astype(dtype) * _normal(key, fan_out, fan_in, dtype)
+
+
+class Uniform(Gaussian):
+    """Independent entries, uniform on `+-sqrt(3 weight_var / fan_in)`."""
+
+    name = "uniform"
+
+    def draw(self, key, fan_out, fan_in, weight_var, dtype=float):
+        import jax
+        import jax.numpy as jnp
+
+        unit = jax.random.uniform(key, (fan_out, fan_in), dtype, -1.0, 1.0)
+        return jnp.sqrt(3 * weight_var / fan_in).astype(dtype) * unit
+
+
+class TruncatedNormal(Gaussian):
+    """Independent Gaussian entries, none beyond two deviations, and rescaled to their variance."""
+
+    name = "truncated-normal"
+    # 1 - 4 p(2) / P(|z| < 2), what is left of the variance of a standard Gaussian
+    LEFT: ClassVar[float] = 1 - 4 * exp(-2) / (sqrt(2 * pi) * erf(sqrt(2)))
+
+    def draw(self, key, fan_out, fan_in, weight_var, dtype=float):
+        import jax
+        import jax.numpy as jnp
+
+        unit = jax.random.truncated_normal(key, -2.0, 2.0, (fan_out, fan_in), dtype)
+        return jnp.sqrt(weight_var / (self.LEFT * fan_in)).astype(dtype) * unit
 
 
 class Orthogonal(Ensemble):
@@ -131,6 +169,28 @@ class Orthogonal(Ensemble):
         # entries of a Haar block have variance 1 / max(fan_in, fan_out)
         scale = jnp.sqrt(weight_var * max(fan_in, fan_out) / fan_in).astype(dtype)
         return scale * _haar(key, fan_out, fan_in, dtype)
+
+
+class DeltaOrthogonal(Orthogonal):
+    """Kernels of convolutions that are 0 but at their centre, an orthogonal matrix there.
+
+    The variance that other kernels spread over the field is all at the centre. Matrices of dense
+    layers are orthogonal. Xiao et al. 2018, arXiv 1806.05393, algorithm 1.
+    """
+
+    name = "delta-orthogonal"
+
+    def draw_kernel(self, key, field, fan_out, channels, weight_var, dtype=float):
+        import jax.numpy as jnp
+
+        if any(size % 2 == 0 for size in field):
+            raise ValueError(
+                f"shape: {self} kernels have a centre, so odd sizes, got {field}; take "
+                "'orthogonal' weights there"
+            )
+        centre = (slice(None), *(size // 2 for size in field))
+        kernel = jnp.zeros((fan_out, *field, channels), dtype)
+        return kernel.at[centre].set(self.draw(key, fan_out, channels, weight_var, dtype))
 
 
 @dataclass(frozen=True)
@@ -215,21 +275,22 @@ class MaskedOrthogonal(Ensemble):
     density: float
     name = "masked-orthogonal"
 
-    def _root(self, m: Array) -> tuple[float, Array]:
+    def _root(self, n: Array) -> tuple[float, Array]:
         a = 1 - self.density
-        return a, np.sqrt(1 + 4 * a * self.density * m)
+        # of 1 + 4adm: what is left of it at n = 0
+        return a, np.sqrt((1 - 2 * self.density) ** 2 + 4 * a * self.density * n)
 
     def log_s(self, m: Array, n: Array) -> Array:
-        a, root = self._root(m)
+        a, root = self._root(n)
         # 1 + root + 2am in factors, each with its logarithm off the cut
         return np.log(4 * self.density) - np.log(1 + root) - np.log(2 * self.density - 1 + root)
 
     def log_s_slope(self, m: Array, n: Array) -> Array:
-        a, root = self._root(m)
+        a, root = self._root(n)
         return -2 * a * (1 + self.density / root) / (1 + 2 * a * m + root)
 
     def log_s_integral(self, m: Array, n: Array) -> Array:
-        a, root = self._root(m)
+        a, root = self._root(n)
         if a == 0:
             return np.zeros_like(m)
 
@@ -280,7 +341,8 @@ class SparseOrthogonal(Orthogonal):
         return jnp.sqrt(weight_var).astype(dtype) * jax.random.permutation(key, matrix)
 
 
-_NAMED = {kind.name: kind for kind in (Gaussian, Orthogonal)}
+_PLAIN = (Uniform, TruncatedNormal, DeltaOrthogonal, Gaussian, Orthogonal)
+_NAMED = {kind.name: kind for kind in _PLAIN}
 
 
 def ensemble_of(weights: "str | Ensemble") -> Ensemble:

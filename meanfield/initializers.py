@@ -59,11 +59,15 @@ def initializer(point: FixedPoint, input_second_moment: float | None = None) -> 
     ensemble = ensemble_of(point.network.weights)
 
     def drawn(key, shape, dtype=float, **_):
-        import numpy as np
-
-        fan_in, fan_out = int(np.prod(shape[:-1])), shape[-1]
+        if len(shape) < 2:
+            raise ValueError(
+                f"shape: weights have two axes at least, (fan_in, fan_out), got {tuple(shape)}; "
+                "biases are drawn by bias_initializer(point)"
+            )
         dtype = jax.dtypes.canonicalize_dtype(dtype)
-        return ensemble.draw(key, fan_out, fan_in, weight_var, dtype).T.reshape(shape)
+        *field, channels, fan_out = shape
+        kernel = ensemble.draw_kernel(key, tuple(field), fan_out, channels, weight_var, dtype)
+        return jax.numpy.moveaxis(kernel, 0, -1)
 
     return drawn
 

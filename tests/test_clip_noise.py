@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import meanfield as mf
+from meanfield import ensembles
 from meanfield.clip import ClipVerdict
 
 
@@ -26,7 +27,7 @@ def draw(
     """
     rng = np.random.default_rng(7)
     n, w, b = choice.width, choice.weight_var, choice.bias_var
-    tau, m = choice.tau, choice.m
+    tau, m = choice.tau or 0.0, choice.m
     variance = np.full(networks, choice.q)
     variances, squares = [], []
     for _ in range(layers):
@@ -92,8 +93,8 @@ def test_noise_of_drawn_networks(weights: Any) -> None:
 
 def test_noise_needs_a_known_ensemble() -> None:
     choice = mf.clip_threshold("shifted_relu", 0.7)
-    with pytest.raises(ValueError, match="low_rank"):
-        choice.noise(weights=mf.ensembles.low_rank(0.5))
+    with pytest.raises(ValueError, match="weights"):
+        choice.noise(weights=ensembles.LowRank(0.5))
     with pytest.raises(ValueError, match="width"):
         choice.noise(width=0)
 
@@ -131,7 +132,7 @@ def test_an_upper_clip_can_explode() -> None:
     assert choice.slope == pytest.approx(0.7, abs=1e-12)
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(sparsity=st.floats(0.8, 0.95), margin=st.floats(0.5, 3.0), width=st.integers(200, 20_000))
 def test_the_margin_is_kept_and_no_larger_level_keeps_it(
     sparsity: float, margin: float, width: int
@@ -175,7 +176,9 @@ def test_the_law_of_drawn_networks(sparsity: float, slope: float | None, weights
         assert abs(share - risk) < 4 * np.sqrt(risk * (1 - risk) / networks) + 0.02
     way = choice.trajectory(layers - 1)
     for level, share in ((way.low, 0.05), (way.median, 0.5), (way.high, 0.95)):
-        below = np.mean(squares <= level[:, None], axis=1)[1:]
+        known = np.isfinite(level)
+        known[0] = False  # the first variance is in two cells of the grid
+        below = np.mean(squares[known] <= level[known, None], axis=1)
         allowed = 4 * np.sqrt(share * (1 - share) / networks) + 0.02
         assert np.max(np.abs(below - share)) < allowed
     assert way.variance[-1] == pytest.approx(1.0, abs=1e-10)
@@ -259,9 +262,9 @@ def test_networks_of_width_300_and_depth_100(row: tuple) -> None:
     draws = 200
     sim = mf.simulate(choice.point, width=300, depth=100, draws=draws, key=5, progress=False)
     risk = choice.risk(99)
+    error = np.sqrt((risk * (1 - risk) + 1 / draws) / draws)
     # a mean square exceeds a level a little more often than the variance does
-    assert -0.02 < sim.escaped(3.0) - risk + 4 * np.sqrt(risk * (1 - risk) / draws) + 0.0
-    assert sim.escaped(3.0) - risk < 4 * np.sqrt((risk * (1 - risk) + 1 / draws) / draws) + 0.04
+    assert risk - 4 * error - 0.02 < sim.escaped(3.0) < risk + 4 * error + 0.04
     way = choice.trajectory(99)
     squares = sim.samples["mean_square"][:, 20::20]
     for level, share in ((way.low, 0.05), (way.median, 0.5), (way.high, 0.95)):

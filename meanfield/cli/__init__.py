@@ -15,14 +15,21 @@ from meanfield.cli import (
     activations,
     clip,
     critical,
+    graph,
     isometry,
     maps,
     phase,
+    report,
     schemes,
     simulate,
     width,
 )
 from meanfield.cli.arguments import parameters
+
+# in the order of the help: the whole page, then its parts
+_COMMANDS = (
+    report, critical, maps, phase, clip, isometry, width, simulate, graph, schemes, activations,
+)  # fmt: skip
 
 # A pipe's reader went away: what a shell reports for a command killed by SIGPIPE (128 + 13).
 _BROKEN_PIPE = 141
@@ -37,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (critical, maps, phase, clip, isometry, width, simulate, schemes, activations):
+    for command in _COMMANDS:
         command.add_to(commands)
     return parser
 

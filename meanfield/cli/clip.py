@@ -172,7 +172,7 @@ def _diagrams(choice: "ClipChoice") -> "tuple[ClipDiagram, ClipDiagram | None]":
     options: dict[str, Any] = {"slope": wanted, "q": choice.q, "clip": subject.clip.name,
                "width": choice.width, "weights": choice.point.network.weights}  # fmt: skip
     if subject.family is None:
-        return clip_diagram(subject.own, **options), None
+        return clip_diagram(subject.unclipped, **options), None
     s = choice.sparsity
     near = np.unique(np.clip([1.6 * s - 0.6, s, 1 - (1 - s) / 1.6], 0.01, 0.995))
     curves = clip_diagram(subject.family.name, near, **options)

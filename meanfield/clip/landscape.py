@@ -123,9 +123,10 @@ def _root(
             new = x - value / slope
         low, high = np.minimum(left, right), np.maximum(left, right)
         outside = ~((new > low) & (new < high))
-        new = np.where(outside, 0.5 * (left + right), new)
         # where V' is nearly 1 as well, V(q) - q is rounding long before q is settled
-        if np.all((np.abs(new - x) <= 1e-14 * x) | (np.abs(value) <= 4 * EPS * x)):
+        settled = np.abs(value) <= 4 * EPS * x
+        new = np.where(settled, x, np.where(outside, 0.5 * (left + right), new))
+        if np.all(np.abs(new - x) <= 1e-14 * x):
             return new
         x = new
     return x

@@ -18,6 +18,7 @@ from meanfield.activation import Activation
 from meanfield.clip.clipping import Clip
 from meanfield.clip.moments import ClippedMoments
 from meanfield.legendre import ORDER, WEIGHTS, coefficients, nodes, series
+from meanfield.precision import EPS
 
 __all__ = ["ClippedSamples", "crossings"]
 
@@ -222,14 +223,23 @@ def _integrals(
 
 
 def _cut(pieces: _Pieces, which: Indices, level: Array) -> Array:
-    """Where `|phi|` passes a level on monotone pieces, by bisection."""
+    """Where `|phi|` passes a level on monotone pieces: Newton steps, kept inside the bracket."""
     left, right = pieces.left[which].copy(), pieces.right[which].copy()
     rising = _size(pieces, which, right) > _size(pieces, which, left)
-    for _ in range(54):
-        middle = 0.5 * (left + right)
-        before = (_size(pieces, which, middle) < level) == rising
-        left, right = np.where(before, middle, left), np.where(before, right, middle)
-    return 0.5 * (left + right)
+    x = 0.5 * (left + right)
+    for _ in range(60):
+        value, slope = (part[:, 0] for part in pieces.at(which, x[:, None]))
+        excess = np.abs(value) - level
+        before = (excess < 0) == rising
+        left, right = np.where(before, x, left), np.where(before, right, x)
+        with np.errstate(all="ignore"):
+            new = x - excess / (np.sign(value) * slope)
+        inside = ((new > left) & (new < right)) | (excess == 0)
+        new = np.where(inside, new, 0.5 * (left + right))
+        if np.all(np.abs(new - x) <= 2 * EPS * np.abs(x)):
+            return new
+        x = new
+    return x
 
 
 def _size(pieces: _Pieces, which: Indices, x: Array) -> Array:

@@ -13,8 +13,9 @@ At `u` the branch has `m = E[X / (u - X)]`, `X = phi'^2`, and `h = (1 + m)^2 S_W
     log x = F(u) = (L + 1) log(1 + M) + (L - 1) log M - L log h,       density of log x = -Im M / pi
 
 is explicit. The curve `Im F = 0` starts at a real `u` above all `X`, where the largest singular
-value is, and goes around 0 through `Im T < 0`: all the way to the positive axis again, where the
-smallest one is, or half of it to the negative axis, if that is 0.
+value is, and goes around 0, with `T` by continuity: where the skip is the larger, all the way to
+the positive axis again, where the smallest one is; where the branch is, back to a real `u` below
+all `X`; and where that is 0, to the negative axis between the two.
 """
 
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ class ResidualSpectrum(CurveLaw):
         for parts in _PARTS:
             law, finer = finer, slopes(self.activation, self.q, 2 * parts)
             table = self._transform(law).table(_COUNTS[0])
-            moved = np.abs(self._transform(finer).at(table.w).F - table.log_x)
+            moved = np.abs(self._transform(finer).at(table.w, table.T).F - table.log_x)
             missed = float(np.max(moved * table.density))
             if missed < _RESOLVED:
                 break
@@ -269,7 +270,7 @@ def residual_spectrum(
         >>> point = mf.critical("tanh", q=1.0)
         >>> spectrum = mf.residual_spectrum(point, depth=64, weights="gaussian")
         >>> round(spectrum.s_max, 4), round(spectrum.limit.s_max * spectrum.mean**0.5, 4)
-        (4.4, 4.4)
+        (4.54, 4.5751)
     """
     from meanfield.maps.settle import settled_variance
 

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 _SIGMAS = 12
-_UNSEEN = 1e-25  # share of X that is left out
+_UNSEEN = 1e-30  # probability that is left out
 _STEP = 0.1  # along the curve
 _FALL = 0.2  # of log x in a step, times L + 1: towards 0 it is a power of what is left
 _MOST_STEPS = 2000
@@ -36,8 +36,10 @@ class Slopes(NamedTuple):
     zero: float
 
 
-def slopes(activation: Activation, q: float, parts: int) -> Slopes:
+def slopes(activation: Activation, q: float, parts: int, octaves: int = 0) -> Slopes:
     """The law at the variance `q`, on panels of `1 / parts` standard deviations at most.
+
+    Towards zeros of `phi'` (and its kinks and extrema) they are graded over so many octaves.
 
     Raises:
         UnresolvedError: the activation ends, or its slope overflows, where the Gaussian has weight.
@@ -47,7 +49,9 @@ def slopes(activation: Activation, q: float, parts: int) -> Slopes:
     low, high = max(-_SIGMAS, pieces.left[0] / sigma), min(_SIGMAS, pieces.right[-1] / sigma)
     if min(-low, high) < 0.7 * _SIGMAS:
         raise UnresolvedError(activation.why_not(q, "the law of phi'^2"))
-    cuts = np.concatenate([pieces.cuts / sigma, np.arange(-_SIGMAS, _SIGMAS + 1)])
+    ends = 2.0 ** -np.arange(octaves)
+    near = (pieces.cuts[:, None] / sigma + np.concatenate([-ends, [0.0], ends])).ravel()
+    cuts = np.concatenate([near, np.arange(-_SIGMAS, _SIGMAS + 1)])
     cuts = np.unique(np.clip(cuts, low, high))
     shares = np.arange(parts) / parts
     edges = np.append((cuts[:-1, None] + np.diff(cuts)[:, None] * shares).ravel(), cuts[-1])
@@ -56,7 +60,7 @@ def slopes(activation: Activation, q: float, parts: int) -> Slopes:
     x, where = np.unique(pieces.squared(sigma * z.ravel()), return_inverse=True)
     p = np.bincount(where, weight.ravel())
     p /= np.sum(p)
-    seen = p * x > _UNSEEN * (p @ x)
+    seen = (x > 0) & (p > _UNSEEN)
     return Slopes(x[seen], p[seen], float(np.sum(p[~seen])))
 
 
@@ -66,6 +70,7 @@ class Point(NamedTuple):
     F: Complex
     slope: Complex  # dF / d log u
     M: Complex
+    T: Complex
 
 
 class Table(NamedTuple):
@@ -74,8 +79,9 @@ class Table(NamedTuple):
     The `alpha` are midpoints of even steps, at which edges of a spectrum are smooth.
     """
 
-    w: Complex
     log_x: Array
+    w: Complex
+    T: Complex
     density: Array
     ends: tuple[float, float]
     reaches_zero: bool
@@ -91,8 +97,8 @@ class ResidualTransform:
     skip: float
     weight_var: float
 
-    def at(self, w: Complex) -> Point:
-        """At `u = e^w`, `0 <= Im w <= 2 pi`."""
+    def at(self, w: Complex, near: Complex) -> Point:
+        """At `u = e^w`, `0 <= Im w <= 2 pi`, and the root `T` that is nearer to `near`."""
         x, p, zero = self.law
         L, u = self.depth, np.exp(w)
         m, n, um = np.empty((3, len(w)), complex)
@@ -105,13 +111,12 @@ class ResidualTransform:
         log_h = 2 * np.log(n) + self.ensemble.log_s(m, n) - w - np.log(self.weight_var)
         log_h_slope = um * (2 / n + self.ensemble.log_s_slope(m, n)) - 1
         T = np.sqrt(1 + 4 * self.skip**2 * np.exp(log_h))
-        around = (T.imag > 0) | ((w.imag == 2 * np.pi) & (T.real > 0))
-        T = np.where(around, -T, T)
+        T = np.where((T * near.conj()).real < 0, -T, T)
         M = 0.5 * (T - 1) + m
         M_slope = 0.25 * (T - 1 / T) * log_h_slope + um
         F = (L + 1) * np.log(1 + M) + (L - 1) * np.log(M) - L * log_h
         slope = M_slope * ((L + 1) / (1 + M) + (L - 1) / M) - L * log_h_slope
-        return Point(F, slope, M)
+        return Point(F, slope, M, T)
 
     def table(self, count: int) -> Table:
         """Follow the curve from the largest singular value to the smallest.
@@ -119,56 +124,75 @@ class ResidualTransform:
         Raises:
             UnresolvedError: it does not arrive.
         """
-        known, log_x, reaches_zero = self._traced()
+        known, T, log_x, reaches_zero = self._traced()
+        T[0], T[-1] = T[1], T[-2]  # where all X are one, it is infinite at the edges
         ends = float(log_x[-1]), float(log_x[0])
         alpha = (np.arange(count) + 0.5) * (np.pi / count)
         wanted = ends[1] - (ends[1] - ends[0]) * np.sin(0.5 * alpha) ** 2
-        distance = np.arccos(np.clip(2 * (log_x - ends[0]) / (ends[1] - ends[0]) - 1, -1, 1))
-        w = solved(lambda w: self.at(w)[:2], wanted, np.interp(alpha, distance, known))
-        return Table(w, wanted, -self.at(w).M.imag / np.pi, ends, reaches_zero)
+        place = np.arccos(np.clip(2 * (log_x - ends[0]) / (ends[1] - ends[0]) - 1, -1, 1))
+        near = np.interp(alpha, place, T)
 
-    def _traced(self) -> tuple[Complex, Array, bool]:
-        """Points from edge to edge, `log x` there, and whether it ends because that is at 0."""
-        top = self._edge(0.0, float(np.log(self.law.x[-1])) + 1.0)
-        found, w = [top], np.array([top + 1j * _STEP])
+        def both(w: Complex) -> tuple[Complex, Complex]:
+            nonlocal near
+            F, slope, _, near = self.at(w, near)
+            return F, slope
+
+        w = solved(both, wanted, np.interp(alpha, place, known))
+        density = -self.at(w, near).M.imag / np.pi
+        return Table(wanted, w, near, density, ends, reaches_zero)
+
+    def _traced(self) -> tuple[Complex, Complex, Array, bool]:
+        """Points from edge to edge, `T` and `log x` there, and whether the last would be 0."""
+        top = self._edge(0.0, 1, 1.0, float(np.log(self.law.x[-1])) + 1.0)
+        found, w = [top], np.array([top[0] + 1j * _STEP])
+        T = np.array([top[1] * (1 - 1j)])  # it turns below the axis
         for _ in range(_MOST_STEPS):
             for _ in range(2):
-                point = self.at(w)
+                point = self.at(w, T)
                 w = w - 1j * point.F.imag / point.slope
-            point = self.at(w)
-            found.append(complex(w[0]))
+            F, slope, M, T = self.at(w, T)
+            found.append((complex(w[0]), complex(T[0]), float(F.real[0])))
             # towards 0 the density goes like x^(1/(L + 1)), so that this is left
-            left = -point.M.imag[0] * (self.depth + 1) / np.pi
+            left = -M.imag[0] * (self.depth + 1) / np.pi
             if w.imag[0] < 1.5 * np.pi and left < _LEFT:
-                break
-            step = min(_STEP, _FALL * (self.depth + 1) / abs(point.slope[0]))
-            middle = self.at(w - 0.5 * step * np.abs(point.slope) / point.slope).slope
+                return (*map(np.array, zip(*found, strict=True)), True)
+            step = min(_STEP, _FALL * (self.depth + 1) / abs(slope[0]))
+            middle = self.at(w - 0.5 * step * np.abs(slope) / slope, T).slope
             w = w - step * np.abs(middle) / middle
-            if w.imag[0] >= 2 * np.pi - 0.5 * step:
-                found.append(self._edge(2 * np.pi, float(w.real[0])))
-                break
-        else:
-            raise UnresolvedError(
-                f"residual spectrum: its curve does not end within {_MOST_STEPS} steps; where "
-                "most units are off it may have gaps: take a larger branch_var or more layers"
-            )
-        known = np.array(found)
-        return known, self.at(known).F.real, known[-1].imag != 2 * np.pi
+            around = w.imag[0] >= 2 * np.pi - 0.5 * step
+            if around or w.imag[0] <= 0.5 * step:
+                # above all X if the skip is the larger, below if the branch is
+                end = (2 * np.pi, 1, -1.0) if around else (0.0, -1, 1.0)
+                found.append(self._edge(*end, float(w.real[0])))
+                return (*map(np.array, zip(*found, strict=True)), False)
+        raise UnresolvedError(
+            f"residual spectrum: its curve does not end within {_MOST_STEPS} steps; where most "
+            "units are off it may have gaps: take a larger branch_var or more layers"
+        )
 
-    def _edge(self, angle: float, near: float) -> complex:
-        """Where `F' = 0` at a real `u` above all `X`; at the largest `X` if nowhere."""
+    def _edge(
+        self, angle: float, side: int, sign: float, near: float
+    ) -> tuple[complex, complex, float]:
+        """`log u`, `T` and `log x` where `F' = 0` at a real `u` above all `X`, or below.
+
+        At the end of `X` if nowhere. Of the roots `T` it is the one of this sign.
+        """
         from scipy.optimize import brentq
 
-        least = float(np.log(self.law.x[-1])) + _CLOSE
+        end = float(np.log(self.law.x[-1 if side > 0 else 0])) + side * _CLOSE
 
-        def slope(t: Array) -> Array:
-            return self.at(least + np.exp(t) + 1j * angle).slope.real
+        def at(t: Array) -> Point:
+            return self.at(end + side * np.exp(t) + 1j * angle, np.full(len(t), sign + 0j))
 
         t = np.linspace(-27.0, 6.0, 133)
-        signs = np.sign(slope(t))
-        changes = np.flatnonzero(signs[:-1] * signs[1:] < 0)
-        if not len(changes):
-            return least + 1j * angle
-        k = changes[np.argmin(np.abs(least + np.exp(t[changes]) - near))]
-        root = brentq(lambda t: float(slope(np.array([t]))[0]), t[k], t[k + 1], xtol=1e-14)
-        return least + float(np.exp(root)) + 1j * angle
+        D = at(t).slope.real
+        known = np.abs(D) > _CLOSE * np.exp(-t)  # a difference of terms like 1 / (u - X)
+        t, D = t[known], D[known]
+        changes = np.flatnonzero(D[:-1] * D[1:] < 0)
+        if len(changes):
+            k = changes[np.argmin(np.abs(end + side * np.exp(t[changes]) - near))]
+            root = brentq(lambda t: float(at(np.array([t])).slope.real[0]), t[k], t[k + 1])
+        else:
+            root = -np.inf
+        point = at(np.array([root]))
+        return end + side * np.exp(root) + 1j * angle, complex(point.T[0]), float(point.F.real[0])

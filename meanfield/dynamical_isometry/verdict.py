@@ -73,7 +73,7 @@ def judge(scan: EdgeScan) -> IsometryVerdict:
     | reaches q -> 0                                  | vanishes there            | AT_ZERO     |
     | reaches q -> infinity                           | vanishes there            | AT_INFINITY |
     | none of these, but that of mirrored(phi)        | is EXACT                  | MIRRORED    |
-    | ... does not reach q -> 0, but for phi - phi(0) | AT_ZERO                   | CENTRED     |
+    | ... does not reach q -> 0, but for phi - phi(0) | is EXACT or AT_ZERO       | CENTRED     |
     | ... that of mirrored(phi)                       | AT_ZERO or AT_INFINITY    | MIRRORED_LIMIT |
     | else: P(phi' = 0) > 0 everywhere                | at least half due to that | OFF         |
     | else                                            |                           | NEVER       |
@@ -85,7 +85,7 @@ def judge(scan: EdgeScan) -> IsometryVerdict:
     in_mirror = of_mirrored(scan.activation)
     if in_mirror is V.EXACT:
         return V.MIRRORED
-    if scan.at_zero == 0 and _of(_centred(scan.activation)) is V.AT_ZERO:
+    if scan.at_zero == 0 and _of(_centred(scan.activation)) in (V.EXACT, V.AT_ZERO):
         return V.CENTRED
     if in_mirror is not None:
         return V.MIRRORED_LIMIT

@@ -30,6 +30,10 @@ from meanfield.layers.composition import identity, parallel, repeat, residual, s
 from meanfield.layers.convolution import convolution, fourier_modes
 from meanfield.layers.critical import CriticalScale, critical, fixup_scale
 from meanfield.layers.dense import activation, dense
+from meanfield.layers.graph.aggregate import aggregate
+from meanfield.layers.graph.network import GraphNetwork, GraphVerdict, graph_network
+from meanfield.layers.graph.sample import GraphSample, sample_graph_network
+from meanfield.layers.graph.virgo import Virgo, virgo
 from meanfield.layers.layer import Layer
 from meanfield.layers.maxout import gated, maxout, maxout_moments
 from meanfield.layers.noise import dropout, kept_variance
@@ -39,11 +43,16 @@ from meanfield.layers.state import State
 
 __all__ = [
     "CriticalScale",
+    "GraphNetwork",
+    "GraphSample",
+    "GraphVerdict",
     "Layer",
     "State",
     "Trace",
     "TraceVerdict",
+    "Virgo",
     "activation",
+    "aggregate",
     "attention",
     "batch_norm",
     "convolution",
@@ -54,6 +63,7 @@ __all__ = [
     "fixup_scale",
     "fourier_modes",
     "gated",
+    "graph_network",
     "identity",
     "kept_variance",
     "layer_norm",
@@ -64,5 +74,7 @@ __all__ = [
     "repeat",
     "residual",
     "rms_norm",
+    "sample_graph_network",
     "serial",
+    "virgo",
 ]

@@ -115,7 +115,7 @@ def _with_silent(
     """The same where signals are 0, which stay so if `phi(0) = 0`."""
     heard = (state.variance[rows] > 0) & (state.variance[columns] > 0)
     silent = second_moment(activation, np.zeros(1), derivatives=False).value[0]
-    if derivative or silent > 0:
+    if not np.all(heard) and (derivative or silent > 0):
         raise UnresolvedError(
             f"{activation.name}: a signal of variance 0 has no correlation with others; give "
             "its dense layer a bias_var"

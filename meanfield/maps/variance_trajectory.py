@@ -130,26 +130,37 @@ def _run(V: "VarianceMap", table: Table, start: Array, depth: int) -> tuple[Arra
 
 @lru_cache
 def _layers(count: int) -> Callable:
-    """A compiled run through so many layers; it does not depend on the activation."""
+    """A compiled run through so many layers; it does not depend on the activation.
+
+    Values first, in a loop of one fused kernel, ten times as fast as one that has the errors too;
+    then all that errors need of them at once; then the errors.
+    """
     import jax
+    import jax.numpy as jnp
 
     def run(state, scalars, arrays):
-        def step(state, _):
-            state = _layer(state, scalars, arrays)
-            return state, state
+        def layer(q, _):
+            q = _value(q, scalars, arrays)
+            return q, q
 
-        return jax.lax.scan(step, state, length=count)[1]
+        def layer_of_error(doubt, terms):
+            doubt = _doubt(doubt, terms, scalars)
+            return doubt, doubt
+
+        q, doubt = state
+        values = jax.lax.scan(layer, q, length=count)[1]
+        before = jnp.concatenate([q[None], values[:-1]])
+        terms = _terms(before, values, scalars, arrays)
+        return values, jax.lax.scan(layer_of_error, doubt, terms)[1]
 
     return jax.jit(run)
 
 
-def _layer(state, scalars, arrays):
-    """One layer, and what it does to the error: `V'` times what came in, and its own."""
+def _cell(q, arrays):
+    """Coefficients of the cell of `q`, the place in it, its number, and how many a binade has."""
     import jax.numpy as jnp
 
-    q, doubt = state
-    (weight_var, bias_var, beyond), (at_zero, low, gain, power, gain_error, stray) = scalars
-    first, coefficients, errors, lowest, last = arrays
+    first, coefficients, _, lowest, last = arrays
     mantissa, exponent = jnp.frexp(q)
     x = jnp.log2(mantissa) + 1  # exact to 1e-16, as log2(q) would not be far out
     binade = exponent - 1 - lowest
@@ -157,26 +168,68 @@ def _layer(state, scalars, arrays):
     count = first[inside + 1] - first[inside]
     piece = jnp.clip(jnp.floor(x * count).astype(count.dtype), 0, count - 1)
     cell = first[inside] + piece
-    u = 2 * (x * count - piece) - 1
-    # Clenshaw's recurrence, and its derivative beside it
-    c = coefficients[cell]
-    b1 = b2 = d1 = d2 = jnp.zeros_like(q)
-    for k in range(c.shape[-1] - 1, 0, -1):
-        d1, d2 = 2 * u * d1 - d2 + 2 * b1, d1
+    return coefficients[cell], 2 * (x * count - piece) - 1, cell, count, binade
+
+
+def _under(q, scalars):
+    """Under the table: `q` over its lower end, and what is added to the limit at 0."""
+    import jax.numpy as jnp
+
+    _, low, gain, power, *_ = scalars[1]
+    ratio = q / low
+    return ratio, jnp.where(ratio > 0, gain * ratio**power, 0.0)
+
+
+def _value(q, scalars, arrays):
+    """One layer."""
+    import jax.numpy as jnp
+
+    weight_var, bias_var, beyond = scalars[0]
+    at_zero, low, *_ = scalars[1]
+    c, u, _, _, binade = _cell(q, arrays)
+    b1 = b2 = jnp.zeros_like(q)
+    for k in range(c.shape[-1] - 1, 0, -1):  # Clenshaw's recurrence
         b1, b2 = 2 * u * b1 - b2 + c[..., k], b1
     moment = jnp.maximum(c[..., 0] + u * b1 - b2, 0.0)  # 1e-90 and its error may be less
-    slope = (b1 + u * d1 - d2) * 2 * count / (q * np.log(2.0))
-    value = weight_var * moment + bias_var
-    own = weight_var * (errors[cell] + 3 * EPS * moment) + EPS * bias_var
-    new = jnp.abs(weight_var * slope) * doubt + own
     under = (binade < 0) | (q == 0)
-    ratio = jnp.where(under, q, low) / low
-    added = jnp.where(ratio > 0, gain * ratio**power, 0.0)
-    share = gain_error / gain - stray * jnp.log(ratio) + power * doubt / q
-    value = jnp.where(under, weight_var * (at_zero + added) + bias_var, value)
+    added = _under(jnp.where(under, q, low), scalars)[1]
+    value = weight_var * jnp.where(under, at_zero + added, moment) + bias_var
+    value = jnp.where(binade > arrays[-1], beyond, value)
+    return jnp.where(jnp.isfinite(q), value, q)
+
+
+def _terms(q, value, scalars, arrays):
+    """What the errors of the next layer need: see `_doubt`."""
+    import jax.numpy as jnp
+
+    weight_var, bias_var, _ = scalars[0]
+    _, low, gain, power, gain_error, stray = scalars[1]
+    c, u, cell, count, binade = _cell(q, arrays)
+    b1 = b2 = d1 = d2 = jnp.zeros_like(q)
+    for k in range(c.shape[-1] - 1, 0, -1):  # the derivative beside it
+        d1, d2 = 2 * u * d1 - d2 + 2 * b1, d1
+        b1, b2 = 2 * u * b1 - b2 + c[..., k], b1
+    moment = jnp.maximum(c[..., 0] + u * b1 - b2, 0.0)
+    slope = (b1 + u * d1 - d2) * 2 * count / (q * np.log(2.0))
+    own = weight_var * (arrays[2][cell] + 3 * EPS * moment) + EPS * bias_var
+    under = (binade < 0) | (q == 0)
+    ratio, added = _under(jnp.where(under, q, low), scalars)
+    some = added > 0
+    steep = jnp.where(some, added * power / q, 0.0)
+    spread = jnp.where(some, added * (gain_error / gain - stray * jnp.log(ratio)), 0.0)
+    rounding = 2 * EPS * value + _TINY * (q > 0)
+    steep = weight_var * jnp.where(under, steep, jnp.abs(slope))
+    own = jnp.where(under, weight_var * spread + rounding, own)
+    return steep, own, under & ~some, jnp.isfinite(value)
+
+
+def _doubt(doubt, terms, scalars):
+    """One layer of the errors: `V'` times what came in, and its own; from nothing, a power."""
+    import jax.numpy as jnp
+
+    weight_var, *_ = scalars[0]
+    _, low, gain, power, *_ = scalars[1]
+    steep, own, nothing, finite = terms
     at_most = jnp.where(doubt > 0, gain * (doubt / low) ** power, 0.0)
-    spread = weight_var * jnp.where(added > 0, added * share, at_most)
-    new = jnp.where(under, spread + 2 * EPS * value + _TINY * (q > 0), new)
-    value = jnp.where(binade > last, beyond, value)
-    value = jnp.where(jnp.isfinite(q), value, q)
-    return value, jnp.where(jnp.isfinite(value), new, 0.0)
+    new = jnp.where(nothing, weight_var * at_most, steep * doubt) + own
+    return jnp.where(finite, new, 0.0)

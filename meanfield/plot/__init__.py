@@ -5,13 +5,16 @@ axes. None shows or saves anything, changes a setting of matplotlib, or computes
 what the result holds. Further keywords go to the main line. matplotlib is imported when drawing.
 """
 
+from meanfield.plot.audit import audit
 from meanfield.plot.clip import MOST_CURVES, clip_choice, clip_curves, clip_trajectory
 from meanfield.plot.clip_map import clip_map
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
+from meanfield.plot.graph import graph_scale, oversmoothing
 from meanfield.plot.isometry import growth, isometry, slope_spread
 from meanfield.plot.layers import trace
 from meanfield.plot.phase import phase_diagram
+from meanfield.plot.report import report
 from meanfield.plot.schemes import schemes
 from meanfield.plot.simulation import comparison, simulation
 from meanfield.plot.spectrum import spectra, spectrum
@@ -22,6 +25,7 @@ from meanfield.plot.width import finite_width, gradient_fan, output_density, val
 
 __all__ = [
     "CYCLE",
+    "audit",
     "MOST_CURVES",
     "clip_choice",
     "clip_curves",
@@ -33,10 +37,13 @@ __all__ = [
     "edges_of_chaos",
     "finite_width",
     "gradient_fan",
+    "graph_scale",
     "growth",
     "isometry",
     "output_density",
+    "oversmoothing",
     "phase_diagram",
+    "report",
     "schemes",
     "simulation",
     "slope_spread",

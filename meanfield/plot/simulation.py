@@ -45,6 +45,7 @@ _NAMES = {
     "tangent_kernel": "tangent kernel",
 }
 _WIDE = 30.0  # a ratio of what is drawn from which on the axis is logarithmic
+_FARTHEST = 1e280
 _BANDS = ((5, 95, 0.18), (25, 75, 0.35))  # percentiles, and how dense the colour is
 
 
@@ -86,19 +87,16 @@ def simulation(
     sample, mean, median, label = _FANS[quantity]
     layers = np.arange(1, result.depth + 1)
     values = result.samples[sample]
-    finite = np.where(np.isfinite(values), values, np.nan)
     percentiles = [p for low, high, _ in _BANDS for p in (low, high)]
     with np.errstate(all="ignore"):
         # of all draws, those that are infinite among them
-        rows = np.percentile(np.nan_to_num(values, nan=np.inf), percentiles, axis=0)
-    rows = np.where(np.isfinite(rows), rows, np.nan)
+        rows = np.percentile(np.where(np.isnan(values), np.inf, values), percentiles, axis=0)
+    rows = _finite(rows)
     if scale is None:
-        positive = finite[finite > 0]
-        wide = positive.size and quantity != "gradient_log_norm" and (
-            np.nanmax(rows) > _WIDE * max(np.nanmin(rows), 1e-300)
-        )  # fmt: skip
-        scale = "log" if wide and np.nanmin(rows) > 0 else "linear"
+        low, high = np.nanmin(rows, initial=np.inf), np.nanmax(rows, initial=0.0)
+        scale = "log" if low > 0 and high > _WIDE * low else "linear"
     with axes(ax, result.activation.name) as ax:
+        ax.set(xlabel="layer", ylabel=label, yscale=scale)
         for k, (low, high, alpha) in enumerate(_BANDS):
             ax.fill_between(layers, rows[2 * k], rows[2 * k + 1], color=BLUE, alpha=alpha,
                             linewidth=0, label=f"{high - low} % of networks")  # fmt: skip
@@ -106,18 +104,18 @@ def simulation(
             known = _finite(result.estimates[median].value)
             ax.plot(layers, known, **merged(line, color=BLUE, label="median"))
         value, error = result.estimates[mean]
-        error = np.where(np.isfinite(error), error, 0.0)
+        error = np.nan_to_num(_finite(error))
         ax.errorbar(layers, _finite(value), error, color=VERMILION, linestyle="--", linewidth=1.2,
                     elinewidth=0.8, label="mean, with its standard error",
                     errorevery=max(1, result.depth // 40))  # fmt: skip
-        ax.set(xlabel="layer", ylabel=label, yscale=scale)
         ax.locator_params(axis="x", integer=True)
         legend(ax)
     return ax
 
 
 def _finite(values: Any) -> Any:
-    return np.where(np.isfinite(values), values, np.nan)
+    """What has a place on an axis that ends some decades later."""
+    return np.where(np.abs(values) < _FARTHEST, values, np.nan)
 
 
 def comparison(

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.ensembles import ensemble_of
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
 from meanfield.maps.correlation import correlation_map
 from meanfield.maps.variance import variance_map
-from meanfield.network import FixedPoint, Network
+from meanfield.network import FixedPoint, Network, short
 from meanfield.simulation.text import shown_layers, with_error
+from meanfield.width.exact import ExactLaw
+from meanfield.width.expansion import finite_width
+from meanfield.width.result import FiniteWidth
+from meanfield.width.validity import EXPANSION_LIMIT
 
 if TYPE_CHECKING:
     from meanfield.simulation.result import Simulation
@@ -22,7 +27,9 @@ __all__ = ["Compared", "Comparison", "compare"]
 Array = NDArray[np.float64]
 
 _ROUNDING = 1e-12  # relative; what is the same in every network has no other error
-_HEAVY = 0.5  # relative variance of the kernel above which means are those of few draws
+# what few draws of a heavy tail decide
+_MEANS = ("variance", "sampled_variance_std", "four_point", "excess_kurtosis", "tangent_kernel",
+          "tangent_kernel_std")  # fmt: skip
 _SAME = 1e-9  # relative difference of parameters that are to be the same
 
 
@@ -94,7 +101,7 @@ class Comparison:
             for layer in known[shown_layers(len(known), 6)]:
                 lines.append(
                     f"  {name:22}{layer + 1:6}  {q.theory[layer]:12.6g}  "
-                    f"{with_error(q.measured[layer], q.error[layer]):>22}  "
+                    f"{with_error(float(q.measured[layer]), float(q.error[layer])):>22}  "
                     f"{q.deviation[layer]:+9.1f}"
                 )
             size = np.abs(q.deviation[known])
@@ -113,12 +120,14 @@ def compare(sim: "Simulation", theory: Any) -> Comparison:
     theory = getattr(theory, "point", theory)  # of a result that has one
     if isinstance(theory, Network | FixedPoint):
         expected, notes = _infinite(sim, theory)
-    elif hasattr(theory, "four_point"):
+    elif isinstance(theory, FiniteWidth):
         expected, notes = _finite(sim, theory)
     else:
         raise TypeError(f"theory: must be a FiniteWidth, a Network or a FixedPoint, got {theory!r}")
     quantities = {}
     for name, values in expected.items():
+        if name not in sim.estimates:
+            continue
         measured, error = sim.estimates[name]
         error = np.maximum(error, _ROUNDING * np.abs(measured))
         values = np.where(np.isfinite(error) & (error > 0), values, np.nan)
@@ -130,7 +139,7 @@ def compare(sim: "Simulation", theory: Any) -> Comparison:
 def _infinite(
     sim: "Simulation", theory: Network | FixedPoint
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """What the maps of infinite width say, layer by layer."""
+    """What the maps of infinite width say, layer by layer, and the noise of a finite one."""
     net = theory.network if isinstance(theory, FixedPoint) else theory
     _check_same(sim, net)
     K = variance_map(net).iterate(sim.q, sim.depth - 1).variance
@@ -140,44 +149,77 @@ def _infinite(
     moments = net.activation.moments(K[known])
     sparsity[known] = moments.value[:, MOMENTS.index("sparsity")]
     expected = {"variance": K, "correlation": way.correlation, "sparsity": sparsity}
-    return expected, ("at infinite width: deviations of order 1/width are to be expected",)
+    notes = "at infinite width: deviations of order 1/width are to be expected"
+    try:
+        finite = finite_width(net, sim.depth, sim.width.tolist(), sim.q, sim.network.weights)
+    except ValueError:  # not known of these weights
+        return expected, (notes,)
+    return expected | {"sampled_variance_std": finite.sampled_variance_std}, (notes,)
 
 
 @np.errstate(all="ignore")
-def _finite(sim: "Simulation", theory: Any) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """What the expansion in 1/width says."""
+def _finite(sim: "Simulation", theory: FiniteWidth) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """What the expansion in 1/width says, and the exact law where there is one."""
     _check_same(sim, theory.network)
     if not np.array_equal(theory.width, sim.width):
         raise MeanFieldError(
-            f"theory: it is of widths {theory.width}, the ensemble of widths {sim.width}"
+            f"theory: it is of widths {short(theory.width)}, the ensemble of {short(sim.width)}"
+        )
+    if theory.ensemble != ensemble_of(sim.network.weights):
+        raise MeanFieldError(
+            f"theory: it is of {theory.ensemble} weights, the ensemble of {sim.network.weights}"
         )
     if abs(theory.kernel[0] - sim.q) > _SAME * sim.q:
         raise MeanFieldError(
             f"theory: its first layer has variance {theory.kernel[0]:.6g}, that of the ensemble "
             f"{sim.q:.6g}; give both the same q"
         )
-    K, r = theory.kernel, theory.fluctuation
-    gradient = theory.gradient_log_norm
-    # the mean of log a is that of log K to first order, and -1/2 the relative variance of a
-    expected = {
-        "variance": K + theory.kernel_correction,
-        "log_variance": np.log(K) + theory.kernel_correction / K - 0.5 * (r + 2 / theory.width),
+    gradient, exact = theory.gradient_log_norm, theory.exact
+    expected = _expanded(theory) if exact is None else _exact(exact, theory.width)
+    expected |= {
+        "gradient_log_norm": gradient.mean,
+        "gradient_log_norm_var": gradient.variance,
+        "tangent_kernel": theory.tangent_kernel,
+    }
+    if "tangent_kernel" in sim.samples:
+        expected["tangent_kernel_std"] = theory.tangent_kernel_std
+    heavy = theory.fluctuation > EXPANSION_LIMIT
+    if not np.any(heavy):
+        return expected, ()
+    for name in _MEANS:
+        expected[name] = np.where(heavy, np.nan, expected.get(name, np.nan))
+    first = np.argmax(heavy) + 1
+    return expected, (
+        f"from layer {first} on the variance has heavy tails, V4/(n K^2) > {EXPANSION_LIMIT:g}, "
+        "and its means are those of few networks: logarithms are compared",
+    )
+
+
+def _expanded(theory: FiniteWidth) -> dict[str, Array]:
+    """To first order in 1/width; `log a` is `log K` and half the relative variance of `a` less."""
+    relative = theory.fluctuation + 2 / theory.width
+    return {
+        "variance": theory.kernel + theory.kernel_correction,
+        "log_variance": np.log(theory.kernel) + theory.shift - 0.5 * relative,
         "sampled_variance_std": theory.sampled_variance_std,
         "four_point": theory.four_point,
         "excess_kurtosis": theory.excess_kurtosis,
-        "gradient_log_norm": gradient.mean,
-        "gradient_log_norm_var": gradient.variance,
     }
-    heavy = r > _HEAVY
-    notes = ()
-    if np.any(heavy):
-        for name in ("variance", "sampled_variance_std", "four_point", "excess_kurtosis"):
-            expected[name] = np.where(heavy, np.nan, expected[name])
-        notes = (
-            f"from layer {np.argmax(heavy) + 1} on variances have heavy tails (V4/(n K^2) > "
-            f"{_HEAVY:g}): only logarithms are compared",
-        )
-    return expected, notes
+
+
+def _exact(law: ExactLaw, width: NDArray[np.int64]) -> dict[str, Array]:
+    """At any width: the mean of `z^2` over neurons is the kernel times `chi^2_n / n`."""
+    from scipy.special import digamma, polygamma
+
+    mean, square = law.moment(1.0), law.moment(2.0)
+    return {
+        "variance": mean,
+        "log_variance": law.log_mean + digamma(width / 2) - np.log(width / 2),
+        "log_variance_var": law.log_variance + polygamma(1, width / 2),
+        "sampled_variance_std": np.sqrt(square * (1 + 2 / width) - mean**2),
+        "four_point": square - mean**2,
+        "excess_kurtosis": 3 * (square / mean**2 - 1),
+    }
 
 
 def _check_same(sim: "Simulation", net: Network) -> None:

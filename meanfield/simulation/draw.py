@@ -146,7 +146,7 @@ def _activated(phi: Elementwise, state: _State) -> tuple[_State, Record]:
     record = {
         "mean_square": jnp.mean(square),
         "mean_fourth": jnp.mean(square**2),
-        "sparsity": jnp.mean(value == 0),
+        "sparsity": jnp.mean(value == 0, dtype=value.dtype),
         "log_gradient": state.log_size,
     }
     values = value[None]
@@ -163,7 +163,9 @@ def _activated(phi: Elementwise, state: _State) -> tuple[_State, Record]:
         size = jnp.where(size > 0, size, 1.0)
         jacobian, log_scale = jacobian / size, log_scale + jnp.log(size)
     if kernel is not None:
-        record["tangent_kernel"] = jnp.mean(jnp.diagonal(kernel))
+        diagonal = jnp.diagonal(kernel)
+        record["tangent_kernel"] = jnp.mean(diagonal)
+        record["tangent_kernel_square"] = jnp.mean(diagonal**2)
         kernel = slope[:, None] * kernel * slope
     after = _State(values, slope * state.direction, state.log_size, jacobian, log_scale, kernel)
     return after, record

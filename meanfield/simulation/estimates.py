@@ -68,11 +68,11 @@ def _variance(samples: Array) -> Estimate:
     return jackknife(lambda mean, square: square - mean**2, centred, centred**2)
 
 
-def _std(samples: Array) -> Estimate:
-    variance, error = _variance(samples)
-    deviation = np.sqrt(np.maximum(variance, 0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return Estimate(deviation, np.where(error > 0, 0.5 * error / deviation, 0 * error))
+def _root(variance: Estimate) -> Estimate:
+    """The standard deviation, from an estimate of the variance."""
+    deviation = np.sqrt(np.maximum(variance.value, 0))
+    error = np.where(variance.error > 0, 0.5 * variance.error / deviation, 0 * variance.error)
+    return Estimate(deviation, error)
 
 
 def _living(function: Callable[[Array], Estimate], samples: Array) -> Estimate:
@@ -100,7 +100,8 @@ def estimates(samples: Mapping[str, Array], width: Array) -> dict[str, Estimate]
         "variance": _mean(a),
         "variance_median": median(a),
         "log_variance": _living(_mean, np.log(a)),
-        "sampled_variance_std": _std(a),
+        "log_variance_var": _living(_variance, np.log(a)),
+        "sampled_variance_std": _root(_variance(a)),
         "correlation": _mean(1 - one_minus),
         "one_minus_correlation": _mean(one_minus),
         "one_minus_correlation_median": median(one_minus),
@@ -113,6 +114,10 @@ def estimates(samples: Mapping[str, Array], width: Array) -> dict[str, Estimate]
         "gradient_log_norm_median": median(samples["log_gradient"]),
     }
     if "tangent_kernel" in samples:
-        found["tangent_kernel"] = _mean(samples["tangent_kernel"])
-        found["tangent_kernel_median"] = median(samples["tangent_kernel"])
+        kernel, square = samples["tangent_kernel"], samples["tangent_kernel_square"]
+        found["tangent_kernel"] = _mean(kernel)
+        found["tangent_kernel_median"] = median(kernel)
+        found["tangent_kernel_std"] = _root(
+            jackknife(lambda square, mean: square - mean**2, square, kernel)
+        )
     return found

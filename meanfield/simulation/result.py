@@ -33,7 +33,20 @@ class Simulation:
 
     Arrays have length `depth`; index 0 is the first layer's pre-activation. Each estimate `x` comes
     with its standard error `x_error`. Means of what has heavy tails (variances of deep networks)
-    are dominated by draws that are rarely drawn: there look at medians and logarithms.
+    are dominated by draws that are rarely drawn: there look at medians and logarithms. Estimates:
+
+    - `variance`, `variance_median`, `log_variance`, `log_variance_var`, `sampled_variance_std`: of
+      the mean square of a layer's pre-activations over its neurons: its mean over networks, its
+      median, mean and variance of its logarithm, and its standard deviation;
+    - `correlation`, `one_minus_correlation`, `one_minus_correlation_median`: of the cosine of two
+      inputs' pre-activations; `covariance`: of their mean product;
+    - `sparsity`: the share of activations that are exactly 0;
+    - `four_point`: `V4/n = E[z_i^2 z_j^2] - E[z_i^2] E[z_j^2]`, `i != j`; `excess_kurtosis` of one
+      neuron over networks;
+    - `gradient_log_norm`, `gradient_log_norm_var`, `gradient_log_norm_median`: of `ln |J u|^2`,
+      where that is finite; of all for the median;
+    - `tangent_kernel`, `tangent_kernel_median`, `tangent_kernel_std`, if asked for: of its
+      diagonal, averaged over neurons but for the standard deviation.
 
     Attributes:
         network: the `Network`, with the weight ensemble that was drawn.
@@ -48,8 +61,8 @@ class Simulation:
             its activations that are 0), `overlap` (mean product of the two inputs'
             pre-activations), `one_minus_correlation` (1 minus their cosine), `log_gradient`
             (`log |J u|^2` for the Jacobian `J` from the first layer's pre-activations and a
-            random unit `u`; 0 at the first layer), and if asked for `tangent_kernel` (mean of
-            its diagonal).
+            random unit `u`; 0 at the first layer), and if asked for `tangent_kernel` and
+            `tangent_kernel_square` (means of its diagonal and of the squares of that).
         jacobian_singular_values: if asked for, of the derivative of the last layer's activations
             in the inputs, a product of as many layers as `depth`; shape (draws, width),
             descending. Else None.
@@ -198,10 +211,11 @@ class Simulation:
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix == ".npz":
-            samples = {f"sample_{name}": value for name, value in self.samples.items()}
+            arrays: dict[str, Any] = self._made_of() | {"width": self.width}
+            arrays |= {f"sample_{name}": value for name, value in self.samples.items()}
             if self.jacobian_singular_values is not None:
-                samples["jacobian_singular_values"] = self.jacobian_singular_values
-            np.savez_compressed(path, **self._made_of(), width=self.width, **samples)
+                arrays["jacobian_singular_values"] = self.jacobian_singular_values
+            np.savez_compressed(path, **arrays)
         elif suffix == ".json":
             path.write_text(strict_json(self.to_dict(), indent=None), encoding="utf-8")
         elif suffix == ".csv":
@@ -255,7 +269,7 @@ class Simulation:
                  "gradient_log_norm": "log gradient norm^2"}  # fmt: skip
         lines.append(f"  {'layer':>6}" + "".join(f"{title:>24}" for title in names.values()))
         for layer in shown_layers(self.depth, 8):
-            cells = (with_error(*(part[layer] for part in self.estimates[n])) for n in names)
+            cells = (with_error(*(float(part[layer]) for part in self.estimates[n])) for n in names)
             lines.append(f"  {layer + 1:6}" + "".join(f"{cell:>24}" for cell in cells))
         lost = float(np.mean(~np.all(np.isfinite(self.samples["mean_square"]), axis=1)))
         if lost:

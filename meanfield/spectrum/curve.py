@@ -1,7 +1,8 @@
 """The curve in the plane of `u` on which `z > 0`, followed from edge to edge."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from meanfield.errors import UnresolvedError
 from meanfield.legendre import NODES, ORDER, coefficients, nodes, tail
 from meanfield.legendre import series as legendre_sum
 from meanfield.precision import EPS
-from meanfield.spectrum.component import Component
+from meanfield.spectrum.component import Component, at_halves, halves
 from meanfield.spectrum.transform import Point, Transform
 
 __all__ = ["Sketch", "follow", "sketch"]
@@ -24,7 +25,9 @@ _TINY = 1e-13  # an angle that is none
 _STRIDE = 0.3  # longest step of Newton's method in log u
 _CLOSE = 1e-10  # a step after which the next one is rounding
 _PANELS = 6
-_SKETCH = np.sort(np.append(np.linspace(0, np.pi, 33), [1e-3, 8e-3, np.pi - 8e-3, np.pi - 1e-3]))
+_SKETCH = 32  # intervals of a sketch
+_ENDS = 1e-3, 8e-3  # of its angles next to 0 and pi
+_NUDGE = 16 * EPS  # an edge can be an atom of X, where nothing is finite
 _FARTHEST = 320.0  # the square of exp(-320) is not yet 0
 _OUTWARDS = np.geomspace(1e-2, 600.0, 32)
 _RESOLVED = 1e-12
@@ -67,7 +70,7 @@ def angles(transform: Transform, log_r: Array) -> Array:
     return theta
 
 
-def sketch(transform: Transform, low: float, high: float) -> Sketch:
+def sketch(transform: Transform, low: float, high: float, count: int = _SKETCH) -> Sketch:
     """Points of the curve between the circles, as far as there is probability to be seen."""
     bottom, top = (np.log(low) if low else -np.inf), np.log(high)
 
@@ -91,22 +94,36 @@ def sketch(transform: Transform, low: float, high: float) -> Sketch:
         bottom = last(min(top, middle), -1)
     if high == np.inf:
         top = last(max(bottom, middle), 1)
-    log_r = bottom + (top - bottom) * np.cos(0.5 * _SKETCH) ** 2
-    theta = angles(transform, log_r)
-    theta[0], theta[-1] = theta[0] * (high == np.inf), theta[-1] * (low == 0)
+    phi = np.linspace(0, np.pi, count + 1)[1:-1]
+    phi = np.concatenate([[0.0], _ENDS, phi, np.pi - np.array(_ENDS[::-1]), [np.pi]])
+    log_r = bottom + (top - bottom) * np.cos(0.5 * phi) ** 2
+    theta = np.zeros(len(phi))
+    inner = slice(int(high < np.inf), len(phi) - int(low > 0))
+    theta[inner] = angles(transform, log_r[inner])
     log_u = log_r + 1j * theta
     return Sketch(log_u, transform.at(log_u).F.real)
 
 
-def follow(transform: Transform, low: float, high: float, known: Sketch) -> Component:
+def follow(
+    transform: Transform, low: float, high: float, known: Sketch, parts: Sequence[Any] = ()
+) -> Component:
     """The component between the circles, by Newton's method from points near by.
 
-    Panels are bisected until the density and the curve are resolved on each.
+    Panels are bisected until the density is resolved on each.
+
+    Args:
+        transform: of the Jacobian.
+        low, high: the circles.
+        known: points of the component.
+        parts: the `Component`s and atoms of the distribution that are known, all above it.
     """
-    edges = np.array([r for r in (low, high) if 0 < r < np.inf])
-    images = transform.at(np.log(edges) + 0j).F.real.tolist() if len(edges) else []
-    top = images.pop() if high < np.inf else known.y[0]
-    bottom = images.pop() if low else known.y[-1]
+    bottom, top = known.y[-1], known.y[0]
+    if high < np.inf:
+        top = _image(transform, high * (1 + _NUDGE))
+    if low:
+        bottom = _image(transform, low * (1 - _NUDGE))
+    inside = np.isfinite(known.y)
+    known = Sketch(known.log_u[inside], known.y[inside])
     place = 2 * np.arcsin(np.sqrt(np.clip((top - known.y) / (top - bottom), 0.0, 1.0)))
     ends = np.linspace(0.0, np.pi, _PANELS + 1)
     left, right = ends[:-1], ends[1:]
@@ -125,14 +142,13 @@ def follow(transform: Transform, low: float, high: float, known: Sketch) -> Comp
         done.append((left[good], right[good], series[good], missed[good], log_u[good, ORDER // 2]))
         if np.all(good):
             break
-        left, right = _halves(left[~good], right[~good])
+        left, right = halves(left[~good], right[~good])
         phi = nodes(left, right)
-        guess = _at_halves(coefficients(log_u.real)[~good]) + 1j * _at_halves(
+        guess = at_halves(coefficients(log_u.real)[~good]) + 1j * at_halves(
             coefficients(log_u.imag)[~good]
         )
     left, right, series, missed, middle = (np.concatenate(part) for part in zip(*done, strict=True))
     order = np.argsort(left)
-    beyond = transform.above_at(np.array([np.log(high) + 0j]))[0] if high < np.inf else 0.0
     found = Component(
         low=bottom if low else -np.inf,
         high=top if high < np.inf else np.inf,
@@ -140,7 +156,10 @@ def follow(transform: Transform, low: float, high: float, known: Sketch) -> Comp
         top=top,
         edges=np.append(left[order], np.pi),
         mass=series[order],
-        beyond=float(max(0.0, beyond)),
+        beyond=sum(
+            part.whole if isinstance(part, Component) else part[1] * (part[0] >= top - 1e-9)
+            for part in parts
+        ),
         error=float(np.sum(missed * (right - left))),
     )
     # the closed form at a point of each panel is a check of all
@@ -149,18 +168,9 @@ def follow(transform: Transform, low: float, high: float, known: Sketch) -> Comp
     return replace(found, error=found.error + float(np.max(np.abs(off))))
 
 
-def _halves(left: Array, right: Array) -> tuple[Array, Array]:
-    middle = 0.5 * (left + right)
-    return np.column_stack([left, middle]).ravel(), np.column_stack([middle, right]).ravel()
-
-
-_BOTH = np.concatenate([0.5 * (NODES - 1), 0.5 * (NODES + 1)])
-_AT_HALVES = np.polynomial.legendre.legvander(_BOTH, ORDER - 1).T
-
-
-def _at_halves(series: Array) -> Array:
-    """Values at the nodes of both halves of panels, shape (2 panels, 16)."""
-    return (series @ _AT_HALVES).reshape(-1, ORDER)
+def _image(transform: Transform, r: float) -> float:
+    """`log x` of an edge."""
+    return float(transform.at(np.array([np.log(r) + 0j])).F.real[0])
 
 
 def _solved(transform: Transform, target: Array, guess: Complex) -> tuple[Complex, Complex]:
@@ -169,8 +179,13 @@ def _solved(transform: Transform, target: Array, guess: Complex) -> tuple[Comple
     m = np.empty(len(target), complex)
     for _ in range(_ITERATIONS):
         point: Point = transform.at(log_u[active])
-        step = (point.F - target[active]) / point.D
-        size = np.abs(step)
+        off = point.F - target[active]
+        with np.errstate(all="ignore"):
+            step = off / point.D
+        size = np.where(np.isfinite(step), np.abs(step), 0.0)
+        step[size == 0] = 0.0
+        terms = transform.depth * (1 + np.abs(log_u[active])) + np.abs(target[active])
+        done = (size <= _CLOSE) | (np.abs(off) <= 16 * EPS * terms)
         # next to an edge D vanishes
         step *= np.minimum(1.0, _STRIDE / np.maximum(size, _CLOSE))
         new = log_u[active] - step
@@ -179,7 +194,10 @@ def _solved(transform: Transform, target: Array, guess: Complex) -> tuple[Comple
         # to first order, which is all where the step is small
         m[active] = point.m - step * point.um
         log_u[active] = new
-        active = active[size > _CLOSE]
+        active = active[~done]
         if not len(active):
             return log_u, m
-    raise UnresolvedError(f"spectrum: the curve is lost near log s = {0.5 * target[active[0]]:.6g}")
+    raise UnresolvedError(
+        f"depth: the spectrum of {transform.depth} layers is not resolved near log s = "
+        f"{0.5 * target[active[0]]:.6g}; ask for a smaller depth or q"
+    )

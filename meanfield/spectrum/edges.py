@@ -33,8 +33,8 @@ def circles(transform: Transform) -> list[tuple[float, float]]:
         for interval in _free(transform, low, high)
     ]
     ends = [0.0, *np.ravel(free), np.inf]
-    pairs = zip(ends[::2], ends[1::2], strict=True)
-    return [(float(low), float(high)) for low, high in pairs if high > low][::-1]
+    pairs = [(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if b > a]
+    return [(float(a), float(b)) for a, b in pairs][::-1]
 
 
 def _free(transform: Transform, low: float, high: float) -> list[tuple[float, float]]:

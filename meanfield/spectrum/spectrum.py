@@ -14,10 +14,12 @@ from meanfield.gaussian import MOMENTS
 from meanfield.maps.settle import settled_variance
 from meanfield.network import FixedPoint, Network, digits
 from meanfield.precision import EPS
-from meanfield.spectrum.curve import follow, sketch
+from meanfield.spectrum.component import Component
+from meanfield.spectrum.curve import Sketch, follow, sketch
 from meanfield.spectrum.distribution import Distribution
 from meanfield.spectrum.edges import circles
 from meanfield.spectrum.law import slope_law
+from meanfield.spectrum.single import single_layer
 from meanfield.spectrum.transform import Transform
 
 __all__ = ["Spectrum", "jacobian_spectrum"]
@@ -25,6 +27,8 @@ __all__ = ["Spectrum", "jacobian_spectrum"]
 Array = NDArray[np.float64]
 
 _ROUNDS = 6
+_MOVED = 1e-9
+_DENSER = 0, 128, 512
 _DPHI2, _DPHI4 = MOMENTS.index("dphi2"), MOMENTS.index("dphi4")
 
 
@@ -223,27 +227,51 @@ def jacobian_spectrum(
 
 
 def _distribution(transform: Transform) -> tuple[Distribution, float]:
-    law = transform.law
-    if not len(law.bands):
+    """The law of `log s^2`, and a bound of the error of its distribution function."""
+    if not len(transform.law.bands):
         return Distribution(1.0, ()), 0.0
+    if transform.on_axis:
+        parts = single_layer(transform.law, transform.log_weight_var)
+        found = Distribution(
+            transform.law.zero, tuple(sorted([*transform.atoms(), *parts], key=_top))
+        )
+        return found, sum(part.error for part in parts) + found.missing
     pairs = circles(transform)
-    known = [sketch(transform, *pair) for pair in pairs]
-    for _ in range(_ROUNDS if pairs else 0):
-        refined = transform.law.refined(np.exp(np.concatenate([points.log_u for points in known])))
+    known: list[Sketch] = []
+    for _ in range(_ROUNDS * bool(pairs)):
+        known = [sketch(transform, *pair) for pair in pairs]
+        points = np.concatenate([near.log_u[1:-1] for near in known])
+        refined = transform.law.refined(np.exp(points))
         if refined is transform.law:
             break
-        transform, before = replace(transform, law=refined), len(pairs)
+        transform, before = replace(transform, law=refined), pairs
         pairs = circles(transform)
-        if len(pairs) == before:
+        if len(pairs) == len(before) and np.allclose(pairs, before, rtol=_MOVED, atol=0):
             break
-        known = [sketch(transform, *pair) for pair in pairs]
-    try:
-        parts: list[Any] = [
-            follow(transform, *pair, near) for pair, near in zip(pairs, known, strict=True)
-        ]
-    except UnresolvedError:
-        parts = [follow(transform, *pair, sketch(transform, *pair)) for pair in pairs]
-    errors = [part.error for part in parts]
-    parts.extend(transform.atoms())
-    parts.sort(key=lambda part: part[0] if isinstance(part, tuple) else part.top)
-    return Distribution(law.zero, tuple(parts)), max(errors, default=0.0)
+    parts: list[Any] = transform.atoms()
+    error = abs(transform.law.at_zero - transform.law.zero)
+    for pair, near in zip(pairs, known, strict=True):
+        part = _followed(transform, pair, near, parts)
+        error += part.error
+        parts.append(part)
+    parts.sort(key=_top)
+    return Distribution(transform.law.zero, tuple(parts)), error
+
+
+def _top(part: Any) -> float:
+    return part.top if isinstance(part, Component) else part[0]
+
+
+def _followed(
+    transform: Transform, pair: tuple[float, float], known: Sketch, parts: list
+) -> Component:
+    """The component between two circles, given all parts above it."""
+    for count in _DENSER:
+        if count:
+            known = sketch(transform, *pair, count)
+        try:
+            return follow(transform, *pair, known, parts)
+        except UnresolvedError:
+            if count == _DENSER[-1]:
+                raise
+    raise AssertionError

@@ -148,7 +148,7 @@ def finite_width_pair(
         >>> pair = mf.finite_width_pair(net, depth=2, width=100, correlation=0.0)
         >>> round(float(pair.kernel[1, 0, 1] * 3.14159265), 6)
         1.0
-        >>> pair.four_point[1, 0, 0, 0, 0].round(12)  # 5/n
+        >>> round(float(pair.four_point[1, 0, 0, 0, 0]), 12)  # 5/n
         0.05
     """
     net, depth = network_of(network), checked_depth(depth)

@@ -74,8 +74,8 @@ def tangent_kernel(
         >>> mf.tangent_kernel(mf.critical("relu"), depth=4)
         array([1.5, 3. , 4.5, 6. ])
         >>> mf.tangent_kernel(mf.critical("relu"), depth=4, correlation=0.5).round(6)[-1]
-        array([[6.      , 3.743594],
-               [3.743594, 6.      ]])
+        array([[6.     , 3.48204],
+               [3.48204, 6.     ]])
     """
     net, depth = network_of(network), checked_depth(depth)
     if correlation is None:

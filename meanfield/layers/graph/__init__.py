@@ -1,0 +1,1 @@
+"""Graph networks: aggregation over neighbours as a layer, and networks made of it."""

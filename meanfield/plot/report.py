@@ -1,0 +1,104 @@
+"""The panels of a report, that a person can read at a glance."""
+
+from typing import TYPE_CHECKING, Any
+
+from meanfield.plot.correlation import correlation_map
+from meanfield.plot.edges import edges_of_chaos
+from meanfield.plot.isometry import slope_spread
+from meanfield.plot.spectrum import spectrum
+from meanfield.plot.style import style
+from meanfield.plot.variance import variance_map
+from meanfield.plot.width import finite_width
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from meanfield.reporting import Report
+
+__all__ = ["figure", "report"]
+
+_COLUMNS = 3
+
+
+def _panels(report: "Report") -> list[tuple[str, Any]]:
+    """Titles, and functions of axes; only of what was found."""
+    found = report.findings
+    panels: list[tuple[str, Any]] = []
+    if found.edge is not None and found.edge.valid.any():
+        edge = {found.activation.name: found.edge}
+        panels.append(("edge of chaos", lambda ax: edges_of_chaos(edge, ax)))
+    if found.points is not None:
+        points = found.points
+        panels.append(("variance through a layer", lambda ax: variance_map(points, ax)))
+    if found.correlations is not None:
+        correlations = found.correlations
+        panels.append(("correlation through a layer", lambda ax: correlation_map(correlations, ax)))
+    if found.spectrum is not None:
+        spread = found.spectrum
+        title = f"Jacobian of {found.depth} layers, orthogonal"
+        panels.append((title, lambda ax: spectrum(spread, ax, log=True)))
+    judged = found.isometry
+    if judged is not None and found.point is not None:
+        panels.append(("spread of slopes along the edge", lambda ax: slope_spread(judged, ax)))
+    if found.finite is not None:
+        fw = found.finite
+        panels.append((f"fluctuation at width {found.width}", lambda ax: finite_width(fw, ax)))
+    return panels
+
+
+def report(report: "Report", ax: "list[Axes] | None" = None) -> "list[Axes]":
+    """Draw the panels of a report, one on each axes.
+
+    Args:
+        report: a `Report`.
+        ax: axes, as many as there are panels; a new figure of them if not given.
+
+    Returns:
+        The axes, in order.
+
+    Raises:
+        ValueError: there are fewer axes than panels.
+
+    Example:
+        >>> import meanfield as mf
+        >>> axes = mf.report("tanh", depth=20).plot()
+        >>> axes[0].get_title()
+        'edge of chaos'
+    """
+    panels = _panels(report)
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        with style():
+            return _drawn(plt.figure(figsize=_size(panels), layout="constrained"), report)
+    if len(ax) < len(panels):
+        raise ValueError(f"ax: the report has {len(panels)} panels, got {len(ax)} axes")
+    for one, (title, draw) in zip(ax, panels, strict=False):
+        draw(one)
+        one.set_title(title)
+    return list(ax[: len(panels)])
+
+
+def figure(report: "Report") -> "Figure":
+    """A figure of the panels that no window and no pyplot knows of."""
+    from matplotlib.figure import Figure
+
+    with style():
+        made = Figure(figsize=_size(_panels(report)), layout="constrained")
+        _drawn(made, report)
+    return made
+
+
+def _size(panels: list) -> tuple[float, float]:
+    return 4.2 * min(_COLUMNS, len(panels) or 1), 3.6 * max(1, -(-len(panels) // _COLUMNS))
+
+
+def _drawn(made: "Figure", whole: "Report") -> "list[Axes]":
+    count = len(_panels(whole))
+    rows = max(1, -(-count // _COLUMNS))
+    grid = made.subplots(rows, min(_COLUMNS, count or 1), squeeze=False).ravel().tolist()
+    for empty in grid[count:]:
+        empty.remove()
+    made.suptitle(f"{whole.activation.name}")
+    return report(whole, grid[:count])

@@ -1,0 +1,281 @@
+"""What a report says: findings as named values, each with a sentence on what to do with it."""
+
+from math import ceil, inf, isfinite
+from typing import NamedTuple
+
+import numpy as np
+
+from meanfield.dynamical_isometry.verdict import IsometryVerdict
+from meanfield.maps.decay import Decay
+from meanfield.network import digits, intervals
+from meanfield.reporting.findings import Findings
+
+__all__ = ["Entry", "Section", "references_of", "sections_of"]
+
+
+class Entry(NamedTuple):
+    """A named value, and what to do with it."""
+
+    name: str
+    value: str
+    advice: str = ""
+
+
+class Section(NamedTuple):
+    """A chapter: entries, and lines of code to paste."""
+
+    title: str
+    entries: tuple[Entry, ...]
+    code: tuple[str, ...] = ()
+
+
+def sections_of(found: Findings) -> tuple[Section, ...]:
+    """All chapters; those without anything to tell are left out."""
+    chapters = (
+        Section("The activation", _activation(found)),
+        Section("Critical initialisation", _critical(found)),
+        Section("Depth", _depth(found)),
+        Section("Gradients", _gradients(found)),
+        Section("Finite width", _width(found)),
+        Section("Clipping", _clip(found)),
+        Section("To paste", (), _code(found)),
+    )
+    return tuple(chapter for chapter in chapters if chapter.entries or chapter.code)
+
+
+def _activation(found: Findings) -> tuple[Entry, ...]:
+    phi = found.activation
+    kinks = ", ".join(f"{x:.6g}" for x in phi.kinks[:6]) + ", ..." * (len(phi.kinks) > 6)
+    entries = [
+        Entry(
+            "kinks",
+            kinks or "none",
+            "At a kink the slope jumps: correlations then approach 1 as 1/depth^2, without kinks "
+            "as 1/depth."
+            if kinks and not len(phi.jumps)
+            else "",
+        )
+    ]
+    if len(phi.jumps):
+        entries.append(
+            Entry(
+                "jumps",
+                ", ".join(f"{x:.6g}" for x in phi.jumps[:6]),
+                "Where the function itself jumps gradients are infinite; replace it by a steep "
+                "continuous one.",
+            )
+        )
+    for point in found.special:
+        where = "every q" if point.universality_class == "scale-invariant" else f"q = {point.q:.6g}"
+        entries.append(
+            Entry(
+                f"class {point.universality_class}",
+                where,
+                "There neither the size of a signal nor the angle of two changes, to first order: "
+                "the deepest networks are possible there.",
+            )
+        )
+    if not found.special:
+        entries.append(Entry("class", "none", "No point has both susceptibilities at 1."))
+    return tuple(entries)
+
+
+def _critical(found: Findings) -> tuple[Entry, ...]:
+    point = found.point
+    if point is None:
+        why = found.missing.get("point", "")
+        return (Entry("edge of chaos", "none here", why and why[0].upper() + why[1:]),)
+    e = point.errors
+    entries = [
+        Entry(
+            "weight_var",
+            digits(float(point.weight_var), e.get("weight_var")),
+            "Draw weights with this variance over fan-in: std = sqrt(weight_var / fan_in).",
+        ),
+        Entry(
+            "bias_var",
+            digits(float(point.bias_var), e.get("bias_var")),
+            "Draw biases with this variance."
+            if point.bias_var > 0
+            else "Start biases at 0.",
+        ),
+        Entry(
+            "q",
+            digits(float(point.q), e.get("q")),
+            "The variance of the pre-activations, in every layer. Scale the inputs so that their "
+            f"mean square is {float(point.input_second_moment):.6g}.",
+        ),
+        Entry("slope V'(q)", digits(float(point.variance_slope), e.get("variance_slope")),
+              _stability(found)),
+    ]  # fmt: skip
+    if found.edge is not None and np.any(found.edge.valid):
+        q = found.edge.q[found.edge.valid]
+        whole = len(q) == len(found.edge.q)
+        entries.append(
+            Entry(
+                "edge of chaos",
+                "for all q from 0.001 to 1000"
+                if whole
+                else f"for q from {q[0]:.3g} to {q[-1]:.3g}",
+                "Any other q on it is critical too: critical(phi, q=...).",
+            )
+        )
+    return tuple(entries)
+
+
+def _stability(found: Findings) -> str:
+    point = found.point
+    assert point is not None
+    if found.points is not None and found.points.continuum:
+        return "Every variance is kept as it is, so the inputs set it."
+    if point.stable:
+        points = found.points or ()
+        basin = next((p.basin for p in points if abs(p.q - point.q) <= 1e-6 * point.q), None)
+        where = f" ({intervals(basin)})" if basin else ""
+        return f"Below 1: stable, a variance that is off comes back{where}, by this factor a layer."
+    if found.clip is not None:
+        return "Not below 1: the variance runs away; clip the activation as below."
+    return (
+        "Not below 1: the variance does not come back to q. Take another q on the edge of chaos, "
+        "or normalise layers."
+    )
+
+
+def _depth(found: Findings) -> tuple[Entry, ...]:
+    if found.point is None or found.correlations is None:
+        return ()
+    decay = found.correlations.decay
+    trainable = float(found.point.trainable_depth)
+    if isfinite(trainable):
+        advice = f"Signals get about {trainable:.0f} layers far (six depth scales)."
+    else:
+        advice = (
+            "A power of depth and no exponential: there is no depth at which signals die, but "
+            f"two random inputs differ by 1 % after {_layers_to(decay)}."
+        )
+    return (Entry("correlations", str(decay), advice),)
+
+
+def _layers_to(decay: Decay) -> str:
+    """Layers until `1 - c = 0.01` by the law `1 - c = coefficient / l^power`."""
+    if not decay.coefficient > 0:
+        return "more layers than can be said"
+    count = ceil((decay.coefficient / 0.01) ** (1 / decay.power))
+    return f"about {count} layers" if count > 1 else "one layer"
+
+
+def _gradients(found: Findings) -> tuple[Entry, ...]:
+    entries = []
+    if found.point is not None:
+        chi1 = digits(float(found.point.chi1), found.point.errors.get("chi1"))
+        entries.append(Entry("chi1", chi1, "The mean squared gradient is multiplied by this in "
+                             "each layer; at 1 it is kept."))  # fmt: skip
+    judged = found.isometry
+    if judged is not None:
+        text = str(judged.verdict)
+        entries.append(Entry("dynamical isometry", judged.verdict.name.lower().replace("_", " "),
+                             text[0].upper() + text[1:] + "."))  # fmt: skip
+        if judged.verdict in (IsometryVerdict.AT_ZERO, IsometryVerdict.AT_INFINITY):
+            entries.append(
+                Entry(
+                    f"q for {found.depth} layers",
+                    f"{judged.best_q:.4g}",
+                    "With orthogonal weights and this q the squared singular values of the "
+                    "Jacobian have variance 1 at that depth.",
+                )
+            )
+    if found.spectrum is not None:
+        s = found.spectrum
+        entries.append(
+            Entry(
+                "largest singular value",
+                digits(s.s_max, s.s_max * s.error),
+                f"Of the Jacobian of {found.depth} layers with orthogonal weights at the q above: "
+                "the most by which a small change of the input is amplified.",
+            )
+        )
+    return tuple(entries)
+
+
+def _width(found: Findings) -> tuple[Entry, ...]:
+    fw = found.finite
+    if fw is None:
+        return ()
+    most = fw.recommended_depth
+    least = max(2, ceil(found.width * found.depth / most)) if most else 0
+    std = float(fw.sampled_variance_std[-1] / fw.kernel[-1])
+    return (
+        Entry(
+            f"depth at width {found.width}",
+            "any" if most == inf else f"{most:.0f} at most",
+            "Deeper, gradients of two networks drawn alike differ by a factor e, or the variance "
+            "fluctuates as much as it is.",
+        ),
+        Entry(
+            f"width for {found.depth} layers",
+            "any" if most == inf else f"{least} at least",
+            "What counts is depth over width.",
+        ),
+        Entry(
+            "fluctuation",
+            f"{100 * std:.2g} %",
+            f"Standard deviation of a layer's mean square after {found.depth} layers, over its "
+            "mean: how different two networks drawn alike are.",
+        ),
+    )
+
+
+def _clip(found: Findings) -> tuple[Entry, ...]:
+    if found.clip is None:
+        why = found.missing.get("clip")
+        return (Entry("clip", "not possible", why[0].upper() + why[1:]),) if why else ()
+    choice = found.clip
+    text = str(choice.verdict)
+    return (
+        Entry(
+            "clip at",
+            f"{choice.m:.6g}",
+            "Clipped there, V' is 0.7 and the variance comes back to q: "
+            f"{text}.",
+        ),
+        Entry("weight_var, bias_var", f"{float(choice.weight_var):.6g}, "
+              f"{float(choice.bias_var):.6g}", "Of the clipped activation."),
+    )  # fmt: skip
+
+
+def _code(found: Findings) -> tuple[str, ...]:
+    if found.point is None:
+        return ()
+    q, chosen = float(found.point.q), found.point
+    made = f"point = mf.critical(phi, q={q:.6g})  # phi: the activation"
+    if found.clip is not None:
+        chosen = found.clip.point
+        made = f"point = mf.clip_threshold(phi, q={q:.6g}).point  # point.activation is the clipped"
+    return (
+        "import meanfield as mf",
+        made,
+        "# jax.nn.initializers, flax and haiku: kernel_init=..., bias_init=...",
+        "mf.initializer(point), mf.bias_initializer(point)",
+        "# torch, equinox, keras",
+        "mf.bridges.torch.init_(model, point)",
+        "model = mf.bridges.equinox.init(model, point, key=key)",
+        "mf.bridges.keras.initializer(point), mf.bridges.keras.bias_initializer(point)",
+        "# anywhere: W ~ N(0, weight_var / fan_in), b ~ N(0, bias_var)",
+        f"weight_var, bias_var = {float(chosen.weight_var):.12g}, {float(chosen.bias_var):.12g}",
+    )
+
+
+def references_of(found: Findings) -> tuple[str, ...]:
+    """Keys of the papers that what is told rests on."""
+    used = ["poole2016"]
+    if found.correlations is not None:
+        used += ["schoenholz2017", "hayou2019"]
+    if found.special:
+        used.append("roberts2022")
+    if found.isometry is not None or found.spectrum is not None:
+        used.append("pennington2018")
+    if found.finite is not None:
+        used += ["hanin2018", "day2023"]
+    if found.clip is not None:
+        used.append("price2024")
+    return tuple(used)

@@ -1,0 +1,158 @@
+"""`report`: everything about an activation on one page, each number with what to do about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meanfield.activation import Activation, as_activation
+from meanfield.criticality import checked_variances
+from meanfield.maps.variance_trajectory import checked_depth
+from meanfield.reporting.chapters import Entry, Section, references_of, sections_of
+from meanfield.reporting.citations import PAPERS
+from meanfield.reporting.findings import Findings, findings_of
+from meanfield.strict_json import strict_json
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Entry", "Report", "Section", "report"]
+
+_WRAP = 88
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Report:
+    """An activation on one page; prints as text, and renders in a notebook.
+
+    Attributes:
+        findings: the results themselves, from which all is written.
+        sections: what is told, a `Section` each, of `Entry`s.
+        references: keys of `citation`.
+    """
+
+    findings: Findings
+    sections: tuple[Section, ...]
+    references: tuple[str, ...]
+
+    @property
+    def activation(self) -> Activation:
+        """What the report is about."""
+        return self.findings.activation
+
+    def __str__(self) -> str:
+        from textwrap import fill
+
+        lines = [f"{self.activation.name}: how to initialise it, and how deep", ""]
+        for section in self.sections:
+            lines.append(section.title)
+            for entry in section.entries:
+                lines.append(f"  {entry.name:24} {entry.value}")
+                if entry.advice:
+                    lines.append(fill(entry.advice, _WRAP, initial_indent=" " * 6,
+                                      subsequent_indent=" " * 6))  # fmt: skip
+            lines += [f"    {line}" for line in section.code]
+            lines.append("")
+        lines.append("References (BibTeX: meanfield.citation(key))")
+        lines += [f"  {key}: {PAPERS[key]}" for key in self.references]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that is told, by section and name."""
+        return {
+            "activation": self.activation.name,
+            "sections": [
+                {
+                    "title": section.title,
+                    "entries": [entry._asdict() for entry in section.entries],
+                    "code": list(section.code),
+                }
+                for section in self.sections
+            ],
+            "references": {key: str(PAPERS[key]) for key in self.references},
+        }
+
+    def _repr_html_(self) -> str:
+        from meanfield.reporting.html import fragment
+
+        return fragment(self)
+
+    def plot(self, ax: Any = None) -> "Any | list[Axes]":
+        """Draw its panels; see `meanfield.plot.report`."""
+        from meanfield import plot
+
+        return plot.report(self, ax=ax)
+
+    def save(self, path: str | Path) -> None:
+        """Write it: `.html` (one self-contained page), `.json`, `.txt`, or its figure.
+
+        Args:
+            path: where; the suffix says what: `.html`, `.json`, `.txt`, `.png`, `.pdf` or `.svg`.
+
+        Raises:
+            ValueError: the suffix is another.
+        """
+        path = Path(path)
+        suffix = path.suffix.lower()
+        if suffix in (".png", ".pdf", ".svg"):
+            from meanfield.plot.report import figure
+
+            figure(self).savefig(path)
+            return
+        if suffix == ".html":
+            from meanfield.reporting.html import page
+
+            text = page(self)
+        elif suffix == ".json":
+            text = strict_json(self.to_dict()) + "\n"
+        elif suffix == ".txt":
+            text = f"{self}\n"
+        else:
+            raise ValueError(
+                "path: the suffix must be one of .html, .json, .txt, .png, .pdf, .svg, got "
+                f"{suffix!r}"
+            )
+        path.write_text(text, encoding="utf-8")
+
+
+def report(
+    phi: Callable | str | Activation,
+    q: float | None = None,
+    depth: int = 64,
+    width: int = 300,
+) -> Report:
+    r"""One page on an activation: how to initialise it, how deep it can be, and what to watch.
+
+    Its kinks and class, a critical initialisation, what depth does there to signals, correlations
+    and gradients, dynamical isometry, finite width, clipping where the variance map asks for it,
+    lines of code to paste, and references.
+
+    Args:
+        phi: the activation, as for `critical`.
+        q: the variance of the pre-activations to recommend; a stable one near 1 if not given.
+        depth: number of layers that is asked for.
+        width: of the layers.
+
+    Returns:
+        A `Report`: print it, `plot()` it, or `save("report.html")`.
+
+    Raises:
+        UnresolvedError: the activation cannot be sampled to useful accuracy.
+        ValueError: an argument is outside its range.
+
+    Example:
+        >>> import meanfield as mf
+        >>> page = mf.report("tanh", depth=20)
+        >>> print(str(page).splitlines()[0])
+        tanh: how to initialise it, and how deep
+    """
+    from meanfield.clip.numbers import width_of
+
+    activation = as_activation(phi)
+    if q is not None:
+        q = float(checked_variances("q", q))
+    depth, width = max(1, checked_depth(depth)), width_of(width)
+    found = findings_of(activation, q, depth, width)
+    return Report(found, sections_of(found), references_of(found))

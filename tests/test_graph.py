@@ -1,0 +1,364 @@
+"""Graph networks: kernels against naive ones, laws of depth, graphs of all kinds, bad input."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import meanfield as mf
+import meanfield.layers as ml
+from meanfield.layers.state import start
+
+KARATE = [
+    (1, "2 3 4 5 6 7 8 9 11 12 13 14 18 20 22 32"), (2, "3 4 8 14 18 20 22 31"),
+    (3, "4 8 9 10 14 28 29 33"), (4, "8 13 14"), (5, "7 11"), (6, "7 11 17"), (7, "17"),
+    (9, "31 33 34"), (10, "34"), (14, "34"), (15, "33 34"), (16, "33 34"), (19, "33 34"),
+    (20, "34"), (21, "33 34"), (23, "33 34"), (24, "26 28 30 33 34"), (25, "26 28 32"), (26, "32"),
+    (27, "30 34"), (28, "34"), (29, "32 34"), (30, "33 34"), (31, "33 34"), (32, "33 34"),
+    (33, "34"),
+]  # fmt: skip
+
+
+def karate() -> np.ndarray:
+    """Zachary 1977, without weights."""
+    A = np.zeros((34, 34))
+    for a, others in KARATE:
+        for b in map(int, others.split()):
+            A[a - 1, b - 1] = A[b - 1, a - 1] = 1.0
+    return A
+
+
+A = karate()
+PAIRS = np.triu_indices(34, 1)
+
+
+def relu_dual(K: np.ndarray) -> np.ndarray:
+    r = np.sqrt(np.diag(K))
+    c = np.clip(K / np.outer(r, r), -1, 1)
+    return np.outer(r, r) * (np.sqrt(1 - c**2) + (np.pi - np.arccos(c)) * c) / (2 * np.pi)
+
+
+def normalised(A: np.ndarray, how: str) -> np.ndarray:
+    d = A.sum(axis=1)
+    return {"row": A / d[:, None], "symmetric": A / np.sqrt(np.outer(d, d)), "sum": A}[how]
+
+
+def test_the_graph_is_the_karate_club() -> None:
+    assert A.sum() == 2 * 78
+    assert np.linalg.eigvalsh(A)[-1] == pytest.approx(6.7256977, abs=1e-7)
+
+
+@pytest.mark.parametrize("how", ["row", "symmetric", "sum"])
+@pytest.mark.parametrize(("e", "scale"), [(1.0, None), (0.1, None), (0.3, 0.25)])
+def test_kernels_are_those_of_the_naive_map(how: str, e: float, scale: float | None) -> None:
+    network = ml.graph_network(
+        A,
+        depth=12,
+        normalisation=how,
+        residual_aggregation=e,
+        residual_scale=scale,
+        correlation=0.2,
+    )
+    M = (1 - e) * np.eye(34) + e * normalised(A, how)
+    C = 2 / np.max(np.linalg.eigvals(M).real) ** 2
+    K = 0.2 + 0.8 * np.eye(34)
+    for layer in range(1, 13):
+        branch = C * M @ relu_dual(K) @ M.T
+        K = branch if scale is None else K + scale**2 * branch
+        np.testing.assert_allclose(network.variance[layer], np.diag(K), rtol=1e-12)
+    np.testing.assert_allclose(network.state.covariance, K, rtol=1e-11)
+
+
+@pytest.mark.parametrize("how", ["row", "symmetric", "sum"])
+def test_the_perron_direction_comes_back_for_200_layers(how: str) -> None:
+    """`K = q v v^T` is a fixed point at `2 / lambda_1^2`: to 1e-10."""
+    values, vectors = np.linalg.eig(normalised(A, how))
+    v = np.abs(vectors[:, np.argmax(values.real)].real)
+    network = ml.graph_network(A, depth=200, normalisation=how, q=7 * v**2, correlation=1.0)
+    assert network.weight_var[0] == pytest.approx(2 / np.max(values.real) ** 2, rel=1e-13)
+    np.testing.assert_allclose(network.scale, network.scale[0], rtol=1e-10)
+    np.testing.assert_allclose(network.variance[-1], 7 * v**2, rtol=1e-10)
+    wrong = ml.graph_network(A, depth=200, normalisation=how, weight_var=1.0)
+    assert wrong.verdict is (ml.GraphVerdict.EXPLODES if how == "sum" else ml.GraphVerdict.VANISHES)
+
+
+def test_fixed_aggregation_smooths_exponentially() -> None:
+    """On a connected graph `1 - c` falls by `(lambda_2 / lambda_1)^2` a layer, far below EPS."""
+    for how in ("row", "symmetric", "sum"):
+        network = ml.graph_network(A, depth=200, normalisation=how)
+        values = np.sort(np.abs(np.linalg.eigvals(normalised(A, how))))
+        assert network.mixing == pytest.approx(values[-2] / values[-1], rel=1e-12)
+        fall = network.one_minus[60] / network.one_minus[59]
+        assert fall == pytest.approx(network.mixing**2, rel=1e-4)
+        assert network.one_minus[-1] < 1e-25 and network.one_minus_error[60] < 1e-10
+        assert network.verdict is ml.GraphVerdict.OVERSMOOTHS
+
+
+def test_laws_of_depth() -> None:
+    """Residual aggregation with `e = 2/L` falls like ReLU alone does, residual branches not."""
+    plain, mixed, branches = (
+        [ml.graph_network(A, depth=L, **options(L)) for L in (50, 200)]
+        for options in (
+            lambda L: {"residual_aggregation": 0.0},
+            lambda L: {"residual_aggregation": 2 / L},
+            lambda L: {"residual_scale": "depth"},
+        )
+    )
+    # 9 pi^2 / (2 l^2), with corrections of log(l) / l
+    assert plain[1].one_minus[-1] == pytest.approx(9 * math.pi**2 / 2 / 200**2, rel=0.15)
+    assert plain[1].exponent == pytest.approx(2, abs=0.2)
+    for law in (plain, mixed):
+        ends = law[0].one_minus[-1] / law[1].one_minus[-1]
+        assert math.log(ends, 4) == pytest.approx(2, abs=0.15)
+    factor = plain[1].one_minus[-1] / mixed[1].one_minus[-1]
+    assert 4.5 < factor < 6.5
+    assert branches[1].one_minus[-1] == pytest.approx(branches[0].one_minus[-1], rel=5e-3)
+    assert branches[1].one_minus[-1] > 0.6 and branches[1].verdict is ml.GraphVerdict.KEPT
+    assert 1 < branches[1].scale[-1] < math.e
+
+
+def test_accepted_graphs_are_one(tmp_path: Path) -> None:
+    import networkx as nx
+
+    (tmp_path / "edges.csv").write_text(
+        "source,target\n"
+        + "".join(f"{a},{b}\n" for a, b in zip(*np.nonzero(np.triu(A)), strict=True))
+    )
+    first = ml.graph_network(A, depth=5)
+    for graph in (
+        sparse.coo_array(A), sparse.csr_matrix(A), A.tolist(), nx.from_numpy_array(A),
+        tmp_path / "edges.csv", str(tmp_path / "edges.csv"),
+    ):  # fmt: skip
+        other = ml.graph_network(graph, depth=5)
+        assert (len(other.nodes), other.edges) == (34, 78)
+        np.testing.assert_allclose(other.one_minus, first.one_minus, rtol=1e-13)
+
+
+def test_start_is_that_of_propagate() -> None:
+    assert np.array_equal(start(np.ones(3)).one_minus, 1 - np.eye(3))
+    layer = ml.serial(ml.activation("relu"), ml.aggregate(A, normalisation="row"), ml.dense(2.0))
+    trace = ml.propagate(ml.repeat(layer, 5), np.ones(34))
+    network = ml.graph_network(A, depth=5)
+    np.testing.assert_allclose(trace.variance, network.variance, rtol=1e-14)
+    assert np.mean(trace.one_minus[-1][PAIRS]) == pytest.approx(network.one_minus[-1], rel=1e-13)
+
+
+def test_prints_and_draws() -> None:
+    network = ml.graph_network(A, depth=20, residual_aggregation=0.1)
+    assert "34 nodes, 78 edges" in repr(network) and str(network.verdict) in repr(network)
+    ax = network.plot()
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), network.one_minus[1:])
+    assert network.to_dict()["verdict"] == str(network.verdict)
+    assert mf.plot.oversmoothing([network, network], labels=["a", "b"]).get_legend() is not None
+
+
+# -- graphs that are out of the ordinary ----------------------------------------------------------
+
+
+def with_block(B: np.ndarray) -> np.ndarray:
+    n = len(B)
+    return np.block([[A, np.zeros((34, n))], [np.zeros((n, 34)), B]])
+
+
+def test_disconnected_graphs_are_said_and_do_not_smooth_exponentially() -> None:
+    """An isolated node: `1 - c` with it falls as ReLU's own law, and the mean with it."""
+    network = ml.graph_network(with_block(np.ones((1, 1))), depth=100)
+    assert "disconnected: 2 components, of 34, 1 nodes" in " ".join(network.warnings)
+    assert "isolated nodes: 34 have no neighbours, they hear only themselves" in network.warnings[0]
+    assert network.mixing == pytest.approx(1, rel=1e-14)
+    own = mf.correlation_map(mf.Network("relu", 2.0)).iterate(0.0, 100).one_minus
+    assert network.one_minus[-1] == pytest.approx(own[-1] * 2 / 35, rel=0.1)
+    assert network.exponent == pytest.approx(math.log2(own[50] / own[100]), rel=0.05)
+
+
+def test_isolated_nodes_fall_silent() -> None:
+    network = ml.graph_network(with_block(np.zeros((1, 1))), depth=5)
+    assert "their signals are 0 after one layer" in network.warnings[0]
+    assert np.all(network.variance[1:, 34] == 0)
+    np.testing.assert_allclose(
+        network.one_minus[1:], ml.graph_network(A, depth=5).one_minus[1:], rtol=1e-12
+    )
+    looped = ml.graph_network(with_block(np.zeros((1, 1))), depth=5, self_loops=True)
+    assert np.all(looped.variance > 0)
+    tanh = ml.graph_network(with_block(np.zeros((1, 1))), "tanh", depth=3, bias_var=0.0, q=0.5,
+                            weight_var=2.0)  # fmt: skip
+    assert np.all(tanh.variance[1:, 34] == 0)
+    with pytest.raises(ValueError, match="variance 0"):
+        ml.graph_network(with_block(np.zeros((1, 1))), "sigmoid", depth=3, bias_var=0.0,
+                         weight_var=2.0)  # fmt: skip
+
+
+def test_bipartite_graphs_are_said() -> None:
+    path = np.diag(np.ones(5), 1) + np.diag(np.ones(5), -1)
+    network = ml.graph_network(path, depth=60)
+    assert "bipartite" in network.warnings[0] and network.mixing == pytest.approx(1, abs=1e-12)
+    assert network.exponent < 3
+    for options in ({"residual_aggregation": 0.5}, {"self_loops": True}):
+        mended = ml.graph_network(path, depth=60, **options)
+        assert not mended.warnings and mended.mixing < 0.99
+        assert mended.one_minus[-1] < network.one_minus[-1]
+
+
+def test_directed_graphs_are_said(tmp_path: Path) -> None:
+    import networkx as nx
+
+    cycle = nx.DiGraph([("a", "b"), ("b", "c"), ("c", "a")])
+    network = ml.graph_network(cycle, depth=4)
+    assert network.warnings[0].startswith("directed") and "multiples of 3" in network.warnings[1]
+    assert network.perron == pytest.approx(1) and network.edges == 3
+    (tmp_path / "edges.tsv").write_text("# who hears whom\na\tb\t2\nb\tc\t2\nc\ta\t2\nc\tc\t1\n")
+    read = ml.graph_network(tmp_path / "edges.tsv", depth=4, directed=True, normalisation="sum")
+    # b hears a: rows are what a node hears, l^3 - l^2 = 8
+    assert read.perron == pytest.approx(np.max(np.roots([1, -1, 0, -8]).real), rel=1e-12)
+    assert read.nodes == ["a", "b", "c"] and len(read.warnings) == 1
+    with pytest.raises(ValueError, match="no cycle"):
+        ml.graph_network(nx.DiGraph([(0, 1), (1, 2)]), depth=4)
+
+
+EDGE_LISTS = {
+    "0 1\n1 2\n\n% end": "",
+    "a;b;0.5\nb;a;0.5\n": "",
+    "from,to\nx,y": "",
+    "0 1 2 3\n": "line 1: an edge is",
+    "0 1\n1\n": "line 2: an edge is",
+    "0 1 x y\n": "line 1: ",
+    "0,1,1\n1,2,much\n": "line 2: the weight must be a number, got 'much'",
+    "0,1,nan\n": "line 1: the weight must be finite",
+    "0,1,1\n1,0,2\n": "line 2: the edge 1 0 has weight 2 here and 1 before",
+    "# nothing\n": "has no edges",
+}
+
+
+@pytest.mark.parametrize("text", EDGE_LISTS)
+def test_edge_lists(text: str, tmp_path: Path) -> None:
+    path, message = tmp_path / "edges.csv", EDGE_LISTS[text]
+    path.write_text(text)
+    if not message:
+        assert np.isfinite(ml.graph_network(path, depth=2).one_minus[-1])
+        return
+    with pytest.raises(ValueError, match=message):
+        ml.graph_network(path, depth=2)
+
+
+RING = np.ones((3, 3)) - np.eye(3)
+BAD = [
+    (lambda: ml.graph_network(np.ones((2, 3))), "square matrix, .* got shape"),
+    (lambda: ml.graph_network(np.ones(3)), "square matrix"),
+    (lambda: ml.graph_network(np.zeros((0, 0))), "at least one node"),
+    (lambda: ml.graph_network(-RING), "must not be negative, got -1: the Perron root"),
+    (lambda: ml.graph_network(RING * 1j), "must be real"),
+    (lambda: ml.graph_network(RING * np.nan), "must be finite"),
+    (lambda: ml.graph_network(RING, normalisation="column"), "normalisation: "),
+    (lambda: ml.graph_network(RING, residual_aggregation=1.5), "residual: .*from 0 to 1"),
+    (lambda: ml.graph_network(RING, depth=0), "depth: must be at least 1"),
+    (lambda: ml.graph_network(RING, weight_var=-1.0), "weight_var: "),
+    (lambda: ml.graph_network(RING, depth=4, weight_var=[1.0, 2.0]), "one for each of 4 layers"),
+    (lambda: ml.graph_network(RING, q=[1.0, 2.0]), "q: must be one variance or 3"),
+    (lambda: ml.graph_network(RING, correlation=np.eye(2)), "correlation: "),
+    (lambda: ml.graph_network(RING, features=np.ones((2, 2))), "features: .*n = 3"),
+    (lambda: ml.graph_network(RING, memory=100), "adjacency: .*sample_graph_network"),
+    (lambda: ml.graph_network(RING, "tanh").noise(10), "noise: "),
+    (lambda: ml.aggregate(-RING, normalisation="row"), "not negative"),
+    (lambda: ml.propagate(ml.aggregate(RING), q=np.ones(2)), "3 nodes, but .* 2 signals"),
+    (lambda: ml.sample_graph_network(RING, draws=1), "draws: must be at least 2"),
+    (lambda: ml.sample_graph_network(RING, correlation=-0.5), "correlation: must be from 0"),
+    (lambda: ml.virgo([[0, 1], [0, 0]], normalisation="sum"), "nothing arrives after 2 layers"),
+    (lambda: ml.virgo(RING, mean="geometric"), "mean: "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), BAD)
+def test_bad_input(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_wrong_types() -> None:
+    for make in (
+        lambda: ml.graph_network(RING, depth=2.5),
+        lambda: ml.graph_network(object()),
+        lambda: ml.graph_network([["a", "b"], ["c", "d"]]),
+        lambda: ml.sample_graph_network(RING, width=2.5),
+    ):
+        with pytest.raises(TypeError):
+            make()
+
+
+def test_signed_aggregation_is_a_layer_too() -> None:
+    """`K' = A K A^T` for any real matrix, differences and sums that vanish included."""
+    rng = np.random.default_rng(3)
+    B, root = rng.normal(size=(6, 6)), rng.normal(size=(6, 6))
+    B[1] -= np.mean(B[1])
+    K = root @ root.T
+    q = np.diag(K)
+    c = K / np.sqrt(np.outer(q, q))
+    c = 0.5 * (c + c.T)
+    np.fill_diagonal(c, 1.0)
+    trace = ml.propagate(ml.aggregate(B, residual=0.7), q, np.clip(c, -1, 1))
+    M = 0.3 * np.eye(6) + 0.7 * B
+    expected = M @ K @ M.T
+    np.testing.assert_allclose(trace.variance[-1], np.diag(expected), rtol=1e-12)
+    size = np.sqrt(np.outer(trace.variance[-1], trace.variance[-1]))
+    np.testing.assert_allclose(trace.correlation[-1], expected / size, atol=1e-12)
+
+
+# -- finite networks ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phi", "options"),
+    [
+        ("relu", {"residual_aggregation": 0.2}),
+        ("relu", {"normalisation": "sum", "residual_scale": "depth"}),
+        ("tanh", {"normalisation": "symmetric", "self_loops": True}),
+        ("gelu", {"residual_scale": 0.3, "features": np.eye(34)[:, :20] + 0.3}),
+    ],
+)
+def test_finite_networks(phi: str, options: dict) -> None:
+    """Means over 60 networks of width 150: within 4 standard errors and the 1/n of the theory."""
+    network = ml.graph_network(A, phi, depth=6, **options)
+    drawn = ml.sample_graph_network(A, phi, depth=6, width=150, draws=60, **options)
+    for name in ("scale", "one_minus"):
+        theory, measured = getattr(network, name)[1:], getattr(drawn, name)[1:]
+        error = getattr(drawn, name + "_error")[1:]
+        assert np.all(np.abs(measured - theory) <= 4 * error + 6 / 150 * theory)
+    assert "60 networks of width 150, 6 layers" in repr(drawn)
+
+
+def test_noise_is_log_normal() -> None:
+    """Nodes of one signal: `5 l / n` of ReLU, within the errors of a sampled variance."""
+    drawn = ml.sample_graph_network(A, depth=10, correlation=1.0, width=100, draws=400)
+    beta = ml.graph_network(A, depth=10, correlation=1.0).noise(100)
+    assert beta[-1] == pytest.approx(0.5, rel=1e-12)
+    # the sample of the first layer has 2 / n; sampled variances are off by sqrt(2 / 400)
+    assert drawn.log_variance[-1] == pytest.approx(beta[-1] + 2 / 100, rel=4 * math.sqrt(2 / 400))
+    assert np.mean(np.log(drawn.scales[:, -1])) == pytest.approx(-0.5 * 0.52, abs=4 * 0.72 / 20)
+
+
+def test_virgo_goes_to_the_critical_variance() -> None:
+    for how in ("row", "symmetric", "sum"):
+        network = ml.graph_network(A, depth=40, normalisation=how, correlation=1.0)
+        found = ml.virgo(A, 40, normalisation=how, features=np.arange(34.0)[:, None])
+        assert found.forward[-1] == pytest.approx(network.weight_var[0], rel=1e-3)
+        assert found.backward[0] == pytest.approx(network.weight_var[0], rel=1e-3)
+        harmonic = 2 / (1 / found.forward + 1 / found.backward)
+        np.testing.assert_allclose(found.weight_var, harmonic, rtol=1e-14)
+        # the product of the forward ones keeps the size of the one feature
+        by_layer = ml.graph_network(A, depth=40, normalisation=how, weight_var=found.forward)
+        assert 0.05 < by_layer.scale[-1] < 20
+    assert ml.virgo(A, 3, mean="arithmetic").weight_var == pytest.approx(2.0)
+
+
+def test_features_are_a_kernel() -> None:
+    X = np.random.default_rng(0).normal(size=(34, 5))
+    X[3] = 2 * X[4]
+    K = X @ X.T / 5
+    q = np.diag(K)
+    network = ml.graph_network(A, depth=3, features=X)
+    c = np.clip(K / np.sqrt(np.outer(q, q)), -1, 1)
+    np.fill_diagonal(c, 1.0)
+    other = ml.graph_network(A, depth=3, q=q, correlation=0.5 * (c + c.T))
+    np.testing.assert_allclose(network.variance, other.variance, rtol=1e-7)
+    assert network.closest[0] < 1e-30

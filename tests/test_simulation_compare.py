@@ -1,0 +1,196 @@
+"""Theory against ensembles: the project's own proof, and what a comparison shows."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import meanfield as mf
+from meanfield import ensembles, plot
+from pictures import forbid_side_effects, labelled
+
+POINT = mf.critical("tanh")
+CRELU = mf.Activation("crelu", tau=1.0364, m=1.1704)
+
+
+@pytest.fixture(scope="module")
+def sim() -> mf.Simulation:
+    return mf.simulate(POINT, 40, 6, 500, key=3)
+
+
+def test_the_deviation_is_in_standard_errors(sim: mf.Simulation) -> None:
+    comparison = sim.compare(mf.finite_width(POINT, 6, 40))
+    for name in ("four_point", "gradient_log_norm_var", "sampled_variance_std", "log_variance"):
+        q = comparison[name]
+        np.testing.assert_array_equal(q.measured, getattr(sim, name))
+        layers = slice(1, None)
+        np.testing.assert_array_equal(q.error[layers], getattr(sim, f"{name}_error")[layers])
+        expected = (q.measured - q.theory) / q.error
+        np.testing.assert_array_equal(q.deviation, expected)
+    assert comparison.share_within(4) == 1.0
+    assert comparison.share_within(0) < 0.1
+    record = comparison.to_dict()
+    assert record["variance"]["measured"] == sim.variance.tolist()
+    text = str(comparison)
+    assert "FiniteWidth against 500 networks" in text and "standard errors" in text
+
+
+def test_maps_are_a_theory_too(sim: mf.Simulation) -> None:
+    comparison = sim.compare(POINT)
+    assert set(comparison.quantities) == {
+        "variance", "correlation", "sparsity", "sampled_variance_std",
+    }  # fmt: skip
+    np.testing.assert_allclose(comparison["variance"].theory, 1.0, rtol=1e-12)
+    way = mf.correlation_map(POINT).iterate(sim.start_correlation, 5)
+    np.testing.assert_array_equal(comparison["correlation"].theory, way.correlation)
+    # theory.md, section 1: fluctuations settle at S / (n (1 - V'^2)), and the sampling of a mean
+    V = mf.variance_map(POINT)
+    S = POINT.weight_var**2 * np.diff(POINT.activation.moments(np.ones(1)).value[0, 1:3] ** [2, 1])
+    settled = math.sqrt(S[0] / (1 - V.slope(1.0) ** 2) / 40 + 2 / 40)
+    assert comparison["sampled_variance_std"].theory[-1] == pytest.approx(settled, rel=1e-3)
+    assert "infinite width" in str(comparison)
+    assert sim.compare(POINT.network)["variance"].theory[0] == 1.0
+
+
+def test_a_choice_of_a_clip_is_compared_at_its_point() -> None:
+    choice = mf.clip_threshold("shifted_relu", sparsity=0.85)
+    sim = mf.simulate(choice.point, 40, 3, 400)
+    comparison = sim.compare(choice)
+    assert comparison["sparsity"].theory[0] == pytest.approx(0.85)
+    assert comparison.share_within(4.5) == 1.0
+
+
+def test_heavy_tails_leave_logarithms() -> None:
+    net = mf.Network("relu", weight_var=2.0)
+    sim = mf.simulate(net, 12, 8, 500)
+    comparison = sim.compare(mf.finite_width(net, 8, 12))
+    heavy = 5 * np.arange(8) / 12 > 0.5
+    for name in ("variance", "four_point", "excess_kurtosis", "sampled_variance_std"):
+        np.testing.assert_array_equal(np.isnan(comparison[name].deviation), heavy)
+    assert np.all(np.isfinite(comparison["log_variance"].deviation))
+    assert "from layer 3 on the variance has heavy tails" in str(comparison)
+    assert comparison.share_within(4.5) == 1.0  # against the exact law, at a width of 12
+
+
+@pytest.mark.parametrize(
+    ("theory", "message"),
+    [
+        (lambda: mf.finite_width(POINT, 6, 41), "theory: it is of widths"),
+        (lambda: mf.finite_width(POINT, 5, 40), "theory: it is of widths"),
+        (lambda: mf.finite_width(POINT, 6, 40, weights="orthogonal"), "orthogonal weights"),
+        (lambda: mf.finite_width(POINT, 6, 40, q=0.5), "give both the same q"),
+        (lambda: mf.critical("tanh", q=0.5), "theory: it is of weight_var"),
+        (lambda: mf.Network("sin", POINT.weight_var, POINT.bias_var), "theory: it is of sin"),
+    ],
+)
+def test_another_theory_is_refused(sim: mf.Simulation, theory: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sim.compare(theory())
+
+
+def test_what_is_no_theory_is_refused(sim: mf.Simulation) -> None:
+    with pytest.raises(TypeError, match="theory: must be a FiniteWidth"):
+        sim.compare("tanh")
+
+
+def test_ensembles_without_a_theory_of_their_noise_have_that_of_their_maps() -> None:
+    net = mf.Network("tanh", 1.5, 0.1, weights=ensembles.MaskedOrthogonal(0.5))
+    comparison = mf.simulate(net, 12, 2, 4).compare(net)
+    assert "sampled_variance_std" not in comparison.quantities
+
+
+# -- pictures -----------------------------------------------------------------------------------
+
+
+def test_the_fan_is_the_ensemble(sim: mf.Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    ax = Figure().subplots()
+    forbid_side_effects(monkeypatch)
+    assert sim.plot(ax) is ax
+    lines = labelled(ax)
+    np.testing.assert_array_equal(lines["median"].get_ydata(), sim.variance_median)
+    np.testing.assert_array_equal(lines["median"].get_xdata(), np.arange(1, 7))
+    assert len(ax.collections) >= 2 and ax.get_xlabel() == "layer"
+    assert ax.get_yscale() == "linear"
+    for quantity in ("one_minus_correlation", "gradient_log_norm", "sparsity"):
+        plot.simulation(sim, Figure().subplots(), quantity=quantity, scale="linear")
+
+
+def test_what_spreads_over_decades_is_logarithmic() -> None:
+    sim = mf.simulate(mf.Network("relu", weight_var=1e9), 12, 40, 8, q=1.0)
+    assert sim.variance[-1] == np.inf  # and is left out
+    assert sim.plot(Figure().subplots()).get_yscale() == "log"
+
+
+def test_pictures_refuse_other_words(sim: mf.Simulation) -> None:
+    with pytest.raises(ValueError, match="quantity: must be one of variance.*got 'kernel'"):
+        sim.plot(quantity="kernel")
+    with pytest.raises(ValueError, match="quantity"):
+        sim.plot(quantity="tangent_kernel")  # was not asked for
+    with pytest.raises(ValueError, match="scale: must be"):
+        sim.plot(scale="symlog")
+    with pytest.raises(ValueError, match="quantities: 'kernel' is not among"):
+        sim.compare(POINT).plot(quantities=["kernel"])
+
+
+def test_the_picture_of_a_comparison(sim: mf.Simulation) -> None:
+    comparison = sim.compare(mf.finite_width(POINT, 6, 40))
+    axes = Figure().subplots(2, 2)
+    names = ["four_point", "gradient_log_norm"]
+    assert comparison.plot(axes, quantities=names) is axes
+    for name, above, below in zip(names, *axes, strict=True):
+        np.testing.assert_array_equal(
+            labelled(above)["theory"].get_ydata(), comparison[name].theory
+        )
+        (points,) = (line for line in below.lines if line.get_marker() == ".")
+        np.testing.assert_array_equal(points.get_ydata(), comparison[name].deviation)
+
+
+# -- the proof ----------------------------------------------------------------------------------
+
+# activation, weights, width, depth, weight and bias variances where they are not critical at 1
+COMBINATIONS = [
+    ("tanh", "gaussian", 64, 30, None),
+    ("tanh", "orthogonal", 128, 50, None),
+    ("tanh", "gaussian", 512, 50, (1.0, 0.0, 0.5)),
+    ("relu", "gaussian", 64, 50, None),
+    ("relu", "orthogonal", 256, 30, None),
+    ("leaky_relu", "gaussian", 128, 40, None),
+    ("gelu", "gaussian", 256, 12, None),
+    ("gelu", "orthogonal", 512, 16, None),
+    ("sin", "orthogonal", 64, 20, None),
+    (CRELU, "gaussian", 300, 60, None),
+    (CRELU, "orthogonal", 128, 40, None),
+    ("erf", ensembles.LowRank(0.5), 256, 20, None),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", COMBINATIONS, ids=lambda c: f"{c[0]}, {c[1]}, {c[2]}, {c[3]}")
+def test_ensembles_are_what_theory_says(case: tuple) -> None:
+    """Within three standard errors, as often as chance has it.
+
+    What goes up in one layer stays up for as many as the ensemble remembers, so layers far from
+    each other are looked at. What the expansion leaves out, of the order of its square, comes on
+    top of the errors; beside exact laws nothing does.
+    """
+    phi, weights, width, depth, chosen = case
+    if chosen is None:
+        network, q = mf.critical(phi, weights=weights), None
+    else:
+        network, q = mf.Network(phi, *chosen[:2], weights=weights), chosen[2]
+    theory = mf.finite_width(network, depth, width, q=q)
+    comparison = mf.simulate(network, width, depth, 1000, q=q, key=1).compare(theory)
+    left_out = theory.fluctuation**2 + 4 / width**2 if theory.exact is None else np.zeros(depth)
+    scale = {"four_point": theory.kernel**2, "variance": theory.kernel, "excess_kurtosis": 3.0,
+             "sampled_variance_std": theory.kernel}  # fmt: skip
+    layers = [1, depth // 4, depth // 2, depth - 1]
+    deviations = []
+    for name, compared in comparison.quantities.items():
+        off = np.abs(compared.measured - compared.theory) - left_out * scale.get(name, 1.0)
+        deviations.extend((np.maximum(off, 0) / compared.error)[layers])
+    known = np.array(deviations)[np.isfinite(deviations)]
+    assert len(known) >= 15
+    assert np.sum(known > 3) <= 2  # of up to 32 numbers, some of which go together
+    assert np.max(known) < 4.5
