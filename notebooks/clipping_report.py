@@ -183,7 +183,8 @@ def _finish(ax: Axes, rows: list[Row]) -> None:
     """Ticks at the sparsities, and a legend next to the axes, where it hides nothing."""
     ax.set_xticks(sorted({row["sparsity"] for row in rows if row["activation"] != "relu"}))
     legend(ax, "upper left")
-    ax.get_legend().set_bbox_to_anchor((1.0, 1.0))
+    if box := ax.get_legend():
+        box.set_bbox_to_anchor((1.0, 1.0))
 
 
 def _points(
