@@ -10,8 +10,10 @@ import numpy as np
 
 import meanfield as mf
 from benchmarks import peers
+from benchmarks.clip import clip
 from benchmarks.correlations import correlations
 from benchmarks.measure import compiled, in_turns, once, seconds, table, warm
+from benchmarks.networks import devices, networks
 from benchmarks.peers import CASES, error, exact
 from benchmarks.phase import phase
 from benchmarks.width import finite_width
@@ -185,5 +187,8 @@ ALL = {
     "second": second_activation,
     "phase": phase,
     "width": finite_width,
+    "networks": networks,
+    "devices": devices,
+    "clip": clip,
     "process": new_process,
 }

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
         ClipChoice,
         ClipDiagram,
         ClipRegion,
+        ClipTable,
         ClipVerdict,
         clip_diagram,
+        clip_table,
         clip_threshold,
     )
     from meanfield.criticality import critical, critical_line
@@ -70,7 +72,7 @@ if TYPE_CHECKING:
     from meanfield.simulation.compare import Comparison
     from meanfield.simulation.result import Simulation
     from meanfield.simulation.run import simulate
-    from meanfield.spectrum import Spectrum, jacobian_spectrum
+    from meanfield.spectrum import Spectrum, jacobian_spectrum, layered_spectrum
     from meanfield.width import (
         FiniteWidth,
         FiniteWidthPair,
@@ -86,6 +88,7 @@ _MODULE_OF = {
     "ClipChoice": "clip",
     "ClipDiagram": "clip",
     "ClipRegion": "clip",
+    "ClipTable": "clip",
     "ClipVerdict": "clip",
     "Comparison": "simulation.compare",
     "CorrelationFixedPoint": "maps.correlation",
@@ -116,6 +119,7 @@ _MODULE_OF = {
     "Verdict": "fixedpoints",
     "bias_initializer": "initializers",
     "clip_diagram": "clip",
+    "clip_table": "clip",
     "clip_threshold": "clip",
     "correlation_map": "maps.correlation",
     "critical": "criticality",
@@ -130,6 +134,7 @@ _MODULE_OF = {
     "initializer": "initializers",
     "isometry": "dynamical_isometry.isometry",
     "jacobian_spectrum": "spectrum",
+    "layered_spectrum": "spectrum",
     "mirrored": "dynamical_isometry.mirrored",
     "mirrored_weights": "dynamical_isometry.mirrored",
     "phase_diagram": "phase",
@@ -150,6 +155,7 @@ __all__ = [
     "ClipChoice",
     "ClipDiagram",
     "ClipRegion",
+    "ClipTable",
     "ClipVerdict",
     "Comparison",
     "CorrelationFixedPoint",
@@ -180,6 +186,7 @@ __all__ = [
     "Verdict",
     "bias_initializer",
     "clip_diagram",
+    "clip_table",
     "clip_threshold",
     "correlation_map",
     "critical",
@@ -194,6 +201,7 @@ __all__ = [
     "initializer",
     "isometry",
     "jacobian_spectrum",
+    "layered_spectrum",
     "mirrored",
     "mirrored_weights",
     "phase_diagram",

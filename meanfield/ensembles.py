@@ -275,21 +275,22 @@ class MaskedOrthogonal(Ensemble):
     density: float
     name = "masked-orthogonal"
 
-    def _root(self, m: Array) -> tuple[float, Array]:
+    def _root(self, n: Array) -> tuple[float, Array]:
         a = 1 - self.density
-        return a, np.sqrt(1 + 4 * a * self.density * m)
+        # of 1 + 4adm: what is left of it at n = 0
+        return a, np.sqrt((1 - 2 * self.density) ** 2 + 4 * a * self.density * n)
 
     def log_s(self, m: Array, n: Array) -> Array:
-        a, root = self._root(m)
+        a, root = self._root(n)
         # 1 + root + 2am in factors, each with its logarithm off the cut
         return np.log(4 * self.density) - np.log(1 + root) - np.log(2 * self.density - 1 + root)
 
     def log_s_slope(self, m: Array, n: Array) -> Array:
-        a, root = self._root(m)
+        a, root = self._root(n)
         return -2 * a * (1 + self.density / root) / (1 + 2 * a * m + root)
 
     def log_s_integral(self, m: Array, n: Array) -> Array:
-        a, root = self._root(m)
+        a, root = self._root(n)
         if a == 0:
             return np.zeros_like(m)
 

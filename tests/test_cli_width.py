@@ -28,7 +28,7 @@ def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
 def test_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """Without variances it is the critical point; several widths are printed one by one."""
     fw = mf.finite_width(mf.critical("tanh"), 12, 50)
-    assert run(WIDTH, capsys) == f"{fw}\n"
+    assert run(WIDTH, capsys) == f"{fw}\n  deep networks: {fw.asymptote}\n"
     out = run("width relu --depth 60 --width 100 1000", capsys)
     assert out.count("FiniteWidth of") == 2 and out.count("warning:") == 1
 

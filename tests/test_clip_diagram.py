@@ -37,7 +37,7 @@ def risky() -> mf.ClipChoice:
 def test_fields_are_those_of_single_choices(diagram: mf.ClipDiagram) -> None:
     rng = np.random.default_rng(1)
     rows, columns = np.nonzero(diagram.region <= ClipRegion.BISTABLE)
-    for k in rng.choice(len(rows), 6, replace=False):
+    for k in rng.choice(len(rows), 4, replace=False):
         i, j = int(rows[k]), int(columns[k])
         choice = mf.clip_threshold("shifted_relu", float(SHARES[i]), m=float(LEVELS[j]))
         for name in ("weight_var", "bias_var", "slope", "curvature"):
@@ -95,9 +95,9 @@ def test_larger_variances_change_units_alone(curves: mf.ClipDiagram) -> None:
 
 @pytest.mark.parametrize("clip", ["two-sided", "smooth"])
 def test_any_activation(clip: str) -> None:
-    levels = np.array([0.5, 1.0, 1.7])
+    levels = np.array([0.5, 1.7])
     diagram = mf.clip_diagram("gelu", m=levels, clip=clip)
-    assert diagram.slope.shape == (1, 3)
+    assert diagram.slope.shape == (1, 2)
     for j, m in enumerate(levels):
         choice = mf.clip_threshold("gelu", m=m, clip=clip)
         assert diagram.slope[0, j] == pytest.approx(choice.slope, abs=1e-12)

@@ -132,7 +132,7 @@ def test_an_upper_clip_can_explode() -> None:
     assert choice.slope == pytest.approx(0.7, abs=1e-12)
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(sparsity=st.floats(0.8, 0.95), margin=st.floats(0.5, 3.0), width=st.integers(200, 20_000))
 def test_the_margin_is_kept_and_no_larger_level_keeps_it(
     sparsity: float, margin: float, width: int

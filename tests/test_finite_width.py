@@ -186,6 +186,11 @@ def test_half_stable_and_unstable_points() -> None:
     assert any("overflows" in warning for warning in exploding.warnings)
 
 
+def test_a_signal_that_dies_out_is_named() -> None:
+    fw = mf.finite_width(mf.Network("shifted_relu", weight_var=0.5), 60, 100, q=1.0)
+    assert fw.kernel[-1] == 0 and fw.warnings[0].startswith("the signal dies out")
+
+
 def test_at_zero_there_are_limits() -> None:
     """At the point `K* = 0` of tanh a network is linear: `V4/K^2 = 2 (l - 1)`."""
     (tanh,) = mf.critical_points("tanh")
@@ -193,6 +198,7 @@ def test_at_zero_there_are_limits() -> None:
     np.testing.assert_array_equal(fw.kernel, 0.0)
     np.testing.assert_allclose(fw.fluctuation * 10, 2 * np.arange(6.0), rtol=1e-13)
     np.testing.assert_array_equal(fw.four_point, 0.0)
+    assert "the kernel is 0" in fw.warnings[0]
 
 
 @pytest.mark.parametrize("name", ["tanh", "elu", "gelu", "sigmoid", "softplus", "hard_tanh"])

@@ -119,7 +119,10 @@ def test_training_learns_and_says_when_it_does_not(networks, small):
     assert isnan(lost["sparsity_test"])
 
 
-def test_an_interrupted_study_goes_on(study, small, tmp_path, monkeypatch):
+def test_an_interrupted_study_goes_on(study, networks, small, tmp_path, monkeypatch):
+    clipped = networks.Cell("crelu", 0.85, 0.7)
+    monkeypatch.setattr(study, "UNCLIPPED", {"crelu": "shifted_relu"})
+    monkeypatch.setattr(study, "TYPICAL", [networks.Cell("relu"), clipped])
     monkeypatch.setattr(study, "GRID", small)
     monkeypatch.setattr(study, "LONG", replace(small, steps=600))
     monkeypatch.setattr(study, "SPARSITIES", (0.85,))
@@ -139,5 +142,5 @@ def test_an_interrupted_study_goes_on(study, small, tmp_path, monkeypatch):
             assert found[len(tried) :] == [None] * (len(ladder) - len(tried))
             assert all(row["failed"] for row in tried[:-1])
             assert not tried[-1]["failed"] or len(tried) == len(ladder)
-    assert study.long_table(rows).count("\n") == 1 + 5 + 2 + 5  # a line for each cell
+    assert study.long_table(rows).count("\n") == 1 + 3 + 1 + 3  # a line for each cell
     study.picture(rows, small.steps, 600)

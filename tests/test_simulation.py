@@ -176,6 +176,7 @@ def test_every_measure_is_that_of_the_network() -> None:
         for name, value in expected.items():
             np.testing.assert_allclose(sim.samples[name][2, layer], value, 1e-11, 1e-13)
     singular = np.linalg.svd(np.asarray(jacobian), compute_uv=False)
+    assert sim.jacobian_singular_values is not None
     np.testing.assert_allclose(sim.jacobian_singular_values[2], singular, rtol=1e-11)
 
 
@@ -197,7 +198,7 @@ def test_linear_orthogonal_networks_keep_everything() -> None:
     np.testing.assert_allclose(sim.samples["mean_square"], 2.0, rtol=1e-12)
     np.testing.assert_allclose(sim.samples["one_minus_correlation"], 1.25, rtol=1e-12)
     np.testing.assert_allclose(sim.samples["log_gradient"], 0.0, atol=1e-12)
-    np.testing.assert_allclose(sim.jacobian_singular_values, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(np.asarray(sim.jacobian_singular_values), 1.0, rtol=1e-12)
     assert np.all(sim.variance_error < 1e-13) and np.all(sim.sampled_variance_std < 1e-7)
     # E[z_i^2 z_j^2] on a sphere is K^2 n/(n + 2): connected -2 K^2 / (n + 2)
     assert np.all(np.abs(sim.four_point + 2 * 4 / 10) < 4.5 * sim.four_point_error)

@@ -169,10 +169,11 @@ COMBINATIONS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("case", COMBINATIONS, ids=lambda c: f"{c[0]}, {c[1]}, {c[2]}, {c[3]}")
 def test_ensembles_are_what_theory_says(case: tuple) -> None:
-    """Layer by layer to three standard errors, and on the whole as often as chance has it.
+    """Within three standard errors, as often as chance has it.
 
-    Layers of one network go together, so shares of all numbers spread more than independent ones
-    would; what the expansion leaves out, of the order of its square, comes on top of the errors.
+    What goes up in one layer stays up for as many as the ensemble remembers, so layers far from
+    each other are looked at. What the expansion leaves out, of the order of its square, comes on
+    top of the errors; beside exact laws nothing does.
     """
     phi, weights, width, depth, chosen = case
     if chosen is None:
@@ -180,18 +181,16 @@ def test_ensembles_are_what_theory_says(case: tuple) -> None:
     else:
         network, q = mf.Network(phi, *chosen[:2], weights=weights), chosen[2]
     theory = mf.finite_width(network, depth, width, q=q)
-    sim = mf.simulate(network, width, depth, 1000, q=q, key=20)
-    comparison = sim.compare(theory)
-    left_out = np.where(theory.exact is None, theory.fluctuation**2 + 4 / width**2, 0.0)
-    scale = {"four_point": theory.kernel**2, "variance": theory.kernel,
+    comparison = mf.simulate(network, width, depth, 1000, q=q, key=1).compare(theory)
+    left_out = theory.fluctuation**2 + 4 / width**2 if theory.exact is None else np.zeros(depth)
+    scale = {"four_point": theory.kernel**2, "variance": theory.kernel, "excess_kurtosis": 3.0,
              "sampled_variance_std": theory.kernel}  # fmt: skip
+    layers = [1, depth // 4, depth // 2, depth - 1]
     deviations = []
     for name, compared in comparison.quantities.items():
-        slack = left_out * scale.get(name, 1.0) * (3 if name == "excess_kurtosis" else 1)
-        excess = np.abs(compared.measured - compared.theory) - slack
-        deviation = np.maximum(excess, 0) / compared.error
-        deviations.append(deviation[np.isfinite(deviation)])
-        assert np.mean(deviations[-1] <= 3) >= 0.97, name
-    together = np.concatenate(deviations)
-    assert np.mean(together <= 3) >= 0.99
-    assert np.max(together) < 5
+        off = np.abs(compared.measured - compared.theory) - left_out * scale.get(name, 1.0)
+        deviations.extend((np.maximum(off, 0) / compared.error)[layers])
+    known = np.array(deviations)[np.isfinite(deviations)]
+    assert len(known) >= 15
+    assert np.sum(known > 3) <= 2  # of up to 32 numbers, some of which go together
+    assert np.max(known) < 4.5

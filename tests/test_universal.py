@@ -83,8 +83,8 @@ def test_the_distribution_is_the_integral_of_the_density(v: float, y: float) -> 
 def test_quantiles_invert_the_distribution(v: float, y: float, p: float) -> None:
     limit = mf.universal_spectrum(v, y)
     s = limit.quantile(p)
-    assert limit.cdf(s) >= p - 1e-9
-    if s > 0:
+    if s > 0:  # in the Bernoulli class exp(-1000) may be a quantile
+        assert limit.cdf(s) >= p - 1e-9
         assert limit.cdf(s * (1 - 1e-9)) <= p + 1e-6
         least = min([limit.support[0, 0], *limit.atoms[:, 0]])
         assert least * (1 - 1e-12) <= s <= limit.s_max * (1 + 1e-12)

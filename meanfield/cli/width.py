@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
         records = [fw.to_dict() for fw in results]
         print_json(records if len(records) > 1 else records[0])
     else:
-        print("\n\n".join(map(str, results)))
+        print("\n\n".join(f"{fw}\n  deep networks: {fw.asymptote}" for fw in results))
     for path in args.output:
         _write(path, results)
         if not args.json:

@@ -1,8 +1,6 @@
 """`ClipChoice`: a clipped activation on the edge of chaos, and what to expect of it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
@@ -18,82 +16,25 @@ from meanfield.clip.noise import Noise, noise_of
 from meanfield.clip.numbers import variance, width_of
 from meanfield.clip.rules import STRAYED, Size
 from meanfield.clip.subject import Subject
+from meanfield.clip.trajectory import ClipTrajectory
+from meanfield.clip.verdict import ClipVerdict
 from meanfield.ensembles import Ensemble, Orthogonal, ensemble_of
 from meanfield.errors import NoCriticalPointError
 from meanfield.fixedpoints import FixedPoints, fixed_points
 from meanfield.gaussian import MOMENTS
 from meanfield.maps.variance import variance_map
 from meanfield.maps.variance_trajectory import checked_depth
-from meanfield.network import FixedPoint, digits, intervals
+from meanfield.network import FixedPoint
 
 if TYPE_CHECKING:
     from meanfield.maps.decay import Decay
 
-__all__ = ["ClipChoice", "ClipTrajectory", "ClipVerdict"]
+__all__ = ["ClipChoice"]
 
 Array = NDArray[np.float64]
 
 _PHI2, _PHI4 = MOMENTS.index("phi2"), MOMENTS.index("phi4")
 _RISK = 0.01  # more than this share of networks gone is no initialisation
-
-
-class ClipVerdict(Enum):
-    """What depth does to the variance in networks of finite width, in a sentence."""
-
-    HOLDS = (
-        "holds: every variance comes to q, and in networks of this width and depth it stays near; "
-        "use it: initializer(choice.point) draws weights for it"
-    )
-    HOLDS_IN_ITS_BASIN = (
-        "holds in its basin: other variances are stable too, but the noise of networks of this "
-        "width and depth does not carry them there; scale the inputs into the basin"
-    )
-    STRAYS = (
-        "strays: q is the only stable variance, but the noise of this width carries networks of "
-        "this depth far above it; lower slope or sparsity, or take a larger width"
-    )
-    ESCAPES = (
-        "escapes: the noise of this width carries networks of this depth out of the basin of q; "
-        "lower slope or sparsity, or take a larger width"
-    )
-    UNSTABLE = (
-        "unstable: |V'(q)| is not below 1, so that no layer brings the variance back to q; lower m"
-    )
-    UNRESOLVED = (
-        "unresolved: the basin of q could not be computed; look at other_fixed_points, or scale "
-        "the activation"
-    )
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True, eq=False)
-class ClipTrajectory:
-    """The theory of a clipped network layer by layer, the first layer at index 0.
-
-    Attributes:
-        name: of the activation.
-        width: neurons a layer.
-        variance: of the pre-activations at infinite width, shape (depth + 1,), as all others.
-        low, median, high: mean squares of the pre-activations below which 5, 50 and 95 % of the
-            networks of this width are; inf above 10^6 times the start.
-        sparsity: share of silent neurons, the mean over these networks.
-    """
-
-    name: str
-    width: int
-    variance: Array
-    low: Array
-    median: Array
-    high: Array
-    sparsity: Array
-
-    def plot(self, ax: Any = None, **options: Any) -> Any:
-        """Draw it, with finite networks if wanted; see `meanfield.plot.clip_trajectory`."""
-        from meanfield import plot
-
-        return plot.clip_trajectory(self, ax=ax, **options)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -445,66 +386,13 @@ class ClipChoice:
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, by name."""
-        noise = self.noise()
-        return {
-            "activation": self.subject.unclipped.name,
-            "clip": self.subject.clip.name,
-            "tau": self.tau,
-            "m": self.m,
-            "q": self.q,
-            "slope": self.slope,
-            "curvature": self.curvature,
-            "dimensionless_curvature": self.dimensionless_curvature,
-            "gradient_sensitivity": self.gradient_sensitivity,
-            "sparsity": self.sparsity,
-            "other_thresholds": list(self.other_thresholds),
-            "basin": [list(piece) for piece in self.basin],
-            "width": self.width,
-            "depth": self.depth,
-            "noise": noise._asdict(),
-            "margin": self.margin(),
-            "risk": self.risk(),
-            "decay": {"coefficient": self.decay.coefficient, "power": self.decay.power},
-            "verdict": str(self.verdict),
-            "escape": self.escape,
-            "error": self.error,
-            "point": self.point.to_dict(),
-            "other_fixed_points": [p.to_dict() for p in self.other_fixed_points],
-        }
+        from meanfield.clip.text import record
+
+        return record(self)
 
     def __str__(self) -> str:
-        errors: Mapping[str, Any] = self.point.errors
-        lines = [f"ClipChoice of {self.activation.name}"]
+        from meanfield.clip.text import summary
 
-        def line(name: str, text: str) -> None:
-            lines.append(f"  {name:20} {text}")
-
-        if self.tau is not None:
-            line("tau", digits(self.tau, 4e-16 * max(abs(self.tau), self.q**0.5)))
-        line("m", digits(self.m, self.error * self.m))
-        if self.other_thresholds:
-            line("other thresholds", ", ".join(f"{m:.6g}" for m in self.other_thresholds))
-        for name in ("weight_var", "bias_var"):
-            line(name, digits(getattr(self, name), errors.get(name)))
-        line("q", f"{self.q:.6g}")
-        line("sparsity", f"{self.sparsity:.6g}")
-        line("slope V'", digits(self.slope, errors.get("variance_slope")))
-        line("curvature V''", digits(self.curvature, errors.get("variance_curvature")))
-        line("q V''", f"{self.dimensionless_curvature:.6g}")
-        line("correlations", str(self.decay))
-        line("basin", intervals(self.basin))
-        for p in self.other_fixed_points:
-            line("other fixed point", f"q = {digits(p.q, p.errors.get('q'))}, {p.stability}, "
-                 f"V' = {p.variance_slope:.6g}, chi1 = {p.chi1:.6g}")  # fmt: skip
-        noise = self.noise()
-        line(f"noise at width {self.width}", f"{noise.kernel:.4g} of the variance, "
-             f"{noise.sampled:.4g} of a layer's mean square")  # fmt: skip
-        line("margin", f"{self.margin():.4g} standard deviations to the end of the basin")
-        line(f"risk in {self.depth} layers", f"{self.risk():.2g} of the networks exceed "
-             f"{STRAYED:g} q")  # fmt: skip
-        lines.append(f"  {self.verdict}")
-        if self.escape:
-            lines.append(f"  {self.escape}")
-        return "\n".join(lines)
+        return summary(self)
 
     __repr__ = __str__

@@ -161,7 +161,7 @@ def q_for_depth(phi: Callable | str | Activation, depth: int, variance: float = 
     Example:
         >>> import meanfield as mf
         >>> [round(mf.q_for_depth("hard_tanh", depth), 5) for depth in (128, 1024)]
-        [0.14104, 0.09192]
+        [0.14105, 0.09197]
     """
     activation, depth = as_activation(phi), checked_depth(depth)
     most = float(checked_variances("variance", variance)) / depth
@@ -201,7 +201,7 @@ def depth_of_limit(
     Example:
         >>> import meanfield as mf
         >>> mf.depth_of_limit("hard_tanh")
-        45
+        50
     """
     from meanfield.criticality import critical
     from meanfield.spectrum import jacobian_spectrum

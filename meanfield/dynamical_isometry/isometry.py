@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances, critical
 from meanfield.dynamical_isometry.classes import checked_depth, q_for_depth
+from meanfield.dynamical_isometry.logarithms import log_moments
 from meanfield.dynamical_isometry.mirrored import mirrored
 from meanfield.dynamical_isometry.scan import EdgeScan, edge_scan
 from meanfield.dynamical_isometry.spread import slope_spread
@@ -46,13 +47,15 @@ class IsometryRow:
         weights: the ensemble.
         point: the `FixedPoint`; with mirrored weights that of `mirrored(phi)`, on half the width.
         growth: what each layer adds to `Var(s^2) / E[s^2]^2`.
-        spectrum: the `Spectrum`; None where it could not be resolved, and all numbers that rest
+        log_std: standard deviation of `log s`, of those that are not 0.
+        spectrum: the `Spectrum`; None where it could not be resolved, and the numbers that rest
             on it are nan.
     """
 
     weights: str
     point: FixedPoint
     growth: float
+    log_std: float
     spectrum: Spectrum | None
 
     q = property(lambda self: float(self.point.q))
@@ -64,11 +67,6 @@ class IsometryRow:
     def lasts(self) -> float:
         """The depth at which the variance of `s^2` is 1; inf where it does not grow."""
         return 1 / self.growth if self.growth else inf
-
-    @property
-    def log_std(self) -> float:
-        """Standard deviation of `log s`, of those that are not 0."""
-        return float(np.sqrt(self.spectrum.log_variance)) if self.spectrum else nan
 
     @property
     def s_max(self) -> float:
@@ -352,8 +350,15 @@ def _row(activation: Activation, q: float, weights: Any, depth: int) -> Isometry
     kind = "orthogonal" if weights == MIRRORED else weights
     slopes = slope_spread(point.activation, np.array([q]))
     spread = 0.0 if slopes.is_zero[0] else float(slopes.value[0])
+    ensemble = ensemble_of(kind)
+    growth = spread + ensemble.spread
+    log_variance = 0.0
+    if growth:
+        log_variance = log_moments(
+            point.activation, float(q), float(point.weight_var), depth, ensemble
+        )[1]
     try:
         spectrum = jacobian_spectrum(point, depth)
     except UnresolvedError:
         spectrum = None
-    return IsometryRow(str(weights), point, spread + ensemble_of(kind).spread, spectrum)
+    return IsometryRow(str(weights), point, growth, float(np.sqrt(log_variance)), spectrum)

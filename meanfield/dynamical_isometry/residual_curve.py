@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 
 _SIGMAS = 12
-_UNSEEN = 1e-25  # share of X that is left out
+_UNSEEN = 1e-30  # probability that is left out
 _STEP = 0.1  # along the curve
 _FALL = 0.2  # of log x in a step, times L + 1: towards 0 it is a power of what is left
 _MOST_STEPS = 2000
@@ -36,8 +36,10 @@ class Slopes(NamedTuple):
     zero: float
 
 
-def slopes(activation: Activation, q: float, parts: int) -> Slopes:
+def slopes(activation: Activation, q: float, parts: int, octaves: int = 0) -> Slopes:
     """The law at the variance `q`, on panels of `1 / parts` standard deviations at most.
+
+    Towards zeros of `phi'` (and its kinks and extrema) they are graded over so many octaves.
 
     Raises:
         UnresolvedError: the activation ends, or its slope overflows, where the Gaussian has weight.
@@ -47,7 +49,9 @@ def slopes(activation: Activation, q: float, parts: int) -> Slopes:
     low, high = max(-_SIGMAS, pieces.left[0] / sigma), min(_SIGMAS, pieces.right[-1] / sigma)
     if min(-low, high) < 0.7 * _SIGMAS:
         raise UnresolvedError(activation.why_not(q, "the law of phi'^2"))
-    cuts = np.concatenate([pieces.cuts / sigma, np.arange(-_SIGMAS, _SIGMAS + 1)])
+    ends = 2.0 ** -np.arange(octaves)
+    near = (pieces.cuts[:, None] / sigma + np.concatenate([-ends, [0.0], ends])).ravel()
+    cuts = np.concatenate([near, np.arange(-_SIGMAS, _SIGMAS + 1)])
     cuts = np.unique(np.clip(cuts, low, high))
     shares = np.arange(parts) / parts
     edges = np.append((cuts[:-1, None] + np.diff(cuts)[:, None] * shares).ravel(), cuts[-1])
@@ -56,7 +60,7 @@ def slopes(activation: Activation, q: float, parts: int) -> Slopes:
     x, where = np.unique(pieces.squared(sigma * z.ravel()), return_inverse=True)
     p = np.bincount(where, weight.ravel())
     p /= np.sum(p)
-    seen = p * x > _UNSEEN * (p @ x)
+    seen = (x > 0) & (p > _UNSEEN)
     return Slopes(x[seen], p[seen], float(np.sum(p[~seen])))
 
 

@@ -213,7 +213,7 @@ def universal_spectrum(variance: float = 1.0, jump: float | str = "smooth") -> U
         >>> import meanfield as mf
         >>> limit = mf.universal_spectrum(1.0, "smooth")
         >>> (limit.support**2).round(6).tolist(), round(limit.quantile(0.5), 6)
-        ([[0.075745, 4.857178]], 0.830393)
+        ([[0.075739, 4.857178]], 0.778801)
         >>> mf.universal_spectrum(0.25, "bernoulli").atoms.round(6).tolist()
         [[1.133148, 0.75]]
     """

@@ -1,5 +1,6 @@
 """Regions over sparsity and clip level, as a heat map."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def clip_map(
     colour: str = "slope",
     choice: "ClipChoice | None" = None,
     margins: ArrayLike = (2.0,),
-    risk: NDArray[np.float64] | None = None,
+    risks: Mapping[float, NDArray[np.float64]] | None = None,
     **line: Any,
 ) -> "Axes":
     r"""Draw slope or curvature over sparsity and clip level, with the stable and bistable regions.
@@ -43,7 +44,7 @@ def clip_map(
         colour: `"slope"`, `"curvature"` (times `q`) or `"margin"`.
         choice: a `ClipChoice` to mark.
         margins: standard deviations of the noise at which to draw contours of the margin.
-        risk: clip levels of a share of networks that stray, as `diagram.risk_levels()` gives them.
+        risks: by shares of networks that stray, their clip levels: `{r: diagram.risk_levels(r)}`.
         **line: keywords of the line of the wanted slope, as for `Axes.plot`.
 
     Returns:
@@ -83,9 +84,9 @@ def clip_map(
                                linewidths=1.2, linestyles=":")  # fmt: skip
             shown.set(path_effects=outlined(2.5))
             ax.plot([], [], ":", color="black", linewidth=1.2, label=f"margin {levels[0]:g} std")
-        if risk is not None:
-            ax.plot(risk / unit, share, color="black", linestyle="-.", linewidth=1.5,
-                    path_effects=outlined(), label="1 % of networks stray")  # fmt: skip
+        for stray, at in (risks or {}).items():
+            ax.plot(at / unit, share, color="black", linestyle="-.", linewidth=1.5,
+                    path_effects=outlined(), label=f"{stray:.3g} of networks stray")  # fmt: skip
         ax.plot(diagram.threshold / unit, share,
                 **merged(line, color="black", path_effects=outlined(),
                          label=f"$V'(q)$ = {diagram.wanted:g}"))  # fmt: skip

@@ -101,7 +101,7 @@ class Comparison:
             for layer in known[shown_layers(len(known), 6)]:
                 lines.append(
                     f"  {name:22}{layer + 1:6}  {q.theory[layer]:12.6g}  "
-                    f"{with_error(q.measured[layer], q.error[layer]):>22}  "
+                    f"{with_error(float(q.measured[layer]), float(q.error[layer])):>22}  "
                     f"{q.deviation[layer]:+9.1f}"
                 )
             size = np.abs(q.deviation[known])

@@ -6,7 +6,7 @@ where the samples end, and is NaN beyond.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +33,13 @@ def elementwise(activation: Activation) -> Elementwise:
     """The activation in a form that JAX can compile and map; call it inside `double()`."""
     if activation.sampled(np.zeros(1)).slope is None:
         return _tabulated(activation)
-    function = activation.function
+    function: Any = activation.function
     try:
         shape = (3, 5)
         whole = jax.eval_shape(function, jax.ShapeDtypeStruct(shape, jnp.float64)).shape == shape
     except Exception:  # written for one number, such as lax.cond
         whole = False
-    each = function if whole else jax.vmap(function)
+    each: Any = function if whole else jax.vmap(function)
 
     def value(x):
         y = each(x) if whole else each(x.ravel()).reshape(x.shape)

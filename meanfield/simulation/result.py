@@ -211,10 +211,11 @@ class Simulation:
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix == ".npz":
-            samples = {f"sample_{name}": value for name, value in self.samples.items()}
+            arrays: dict[str, Any] = self._made_of() | {"width": self.width}
+            arrays |= {f"sample_{name}": value for name, value in self.samples.items()}
             if self.jacobian_singular_values is not None:
-                samples["jacobian_singular_values"] = self.jacobian_singular_values
-            np.savez_compressed(path, **self._made_of(), width=self.width, **samples)
+                arrays["jacobian_singular_values"] = self.jacobian_singular_values
+            np.savez_compressed(path, **arrays)
         elif suffix == ".json":
             path.write_text(strict_json(self.to_dict(), indent=None), encoding="utf-8")
         elif suffix == ".csv":
@@ -268,7 +269,7 @@ class Simulation:
                  "gradient_log_norm": "log gradient norm^2"}  # fmt: skip
         lines.append(f"  {'layer':>6}" + "".join(f"{title:>24}" for title in names.values()))
         for layer in shown_layers(self.depth, 8):
-            cells = (with_error(*(part[layer] for part in self.estimates[n])) for n in names)
+            cells = (with_error(*(float(part[layer]) for part in self.estimates[n])) for n in names)
             lines.append(f"  {layer + 1:6}" + "".join(f"{cell:>24}" for cell in cells))
         lost = float(np.mean(~np.all(np.isfinite(self.samples["mean_square"]), axis=1)))
         if lost:

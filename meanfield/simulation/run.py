@@ -201,15 +201,15 @@ def _inputs(net: Network, q: float, correlation: float | None, width: int) -> tu
 
 def _key_data(key: Any) -> NDArray[np.uint32]:
     """The two words of a key of JAX's default generator, whatever the generator of the user."""
+    is_number = isinstance(key, int | np.integer) and not isinstance(key, bool)
     with double(), concrete():
-        if isinstance(key, int | np.integer) and not isinstance(key, bool):
-            return np.asarray(jax.random.key_data(jax.random.key(int(key), impl="threefry2x32")))
         try:
-            if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-                key = jax.random.wrap_key_data(key, impl="threefry2x32")
-            if str(jax.random.key_impl(key)) != "threefry2x32":
-                return np.asarray(jax.random.bits(key, (2,), jnp.uint32))
-            return np.asarray(jax.random.key_data(key))
+            found: Any = jax.random.key(int(key), impl="threefry2x32") if is_number else key
+            if not jnp.issubdtype(found.dtype, jax.dtypes.prng_key):
+                found = jax.random.wrap_key_data(found, impl="threefry2x32")  # of the old kind
+            if str(jax.random.key_impl(found)) != "threefry2x32":
+                return np.asarray(jax.random.bits(found, (2,), jnp.uint32))
+            return np.asarray(jax.random.key_data(found))
         except (AttributeError, TypeError, ValueError) as error:
             raise TypeError(f"key: must be a whole number or a JAX key, got {key!r}") from error
 

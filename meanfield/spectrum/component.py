@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from meanfield.legendre import NODES, ORDER, WEIGHTS, nodes, series
 
-__all__ = ["Component"]
+__all__ = ["Component", "at_halves", "halves"]
 
 Array = NDArray[np.float64]
 
@@ -101,3 +101,18 @@ class Component:
         at = nodes(self.edges[:-1], self.edges[1:])
         mass = self.mass @ np.polynomial.legendre.legvander(NODES, ORDER - 1).T
         return self._y(at).ravel(), (0.5 * width[:, None] * WEIGHTS * mass).ravel()
+
+
+def halves(left: Array, right: Array) -> tuple[Array, Array]:
+    """Panels in halves, from left to right."""
+    middle = 0.5 * (left + right)
+    return np.column_stack([left, middle]).ravel(), np.column_stack([middle, right]).ravel()
+
+
+_BOTH = np.concatenate([0.5 * (NODES - 1), 0.5 * (NODES + 1)])
+_AT_HALVES = np.polynomial.legendre.legvander(_BOTH, ORDER - 1).T
+
+
+def at_halves(series: Array) -> Array:
+    """Values at the nodes of both halves of panels, shape (2 panels, 16)."""
+    return (series @ _AT_HALVES).reshape(-1, ORDER)

@@ -11,7 +11,7 @@ from meanfield.errors import UnresolvedError
 from meanfield.legendre import NODES, ORDER, coefficients, nodes, tail
 from meanfield.legendre import series as legendre_sum
 from meanfield.precision import EPS
-from meanfield.spectrum.component import Component
+from meanfield.spectrum.component import Component, at_halves, halves
 from meanfield.spectrum.transform import Point, Transform
 
 __all__ = ["Sketch", "follow", "sketch"]
@@ -98,9 +98,8 @@ def sketch(transform: Transform, low: float, high: float, count: int = _SKETCH) 
     phi = np.concatenate([[0.0], _ENDS, phi, np.pi - np.array(_ENDS[::-1]), [np.pi]])
     log_r = bottom + (top - bottom) * np.cos(0.5 * phi) ** 2
     theta = np.zeros(len(phi))
-    if not transform.on_axis:
-        inner = slice(int(high < np.inf), len(phi) - int(low > 0))
-        theta[inner] = angles(transform, log_r[inner])
+    inner = slice(int(high < np.inf), len(phi) - int(low > 0))
+    theta[inner] = angles(transform, log_r[inner])
     log_u = log_r + 1j * theta
     return Sketch(log_u, transform.at(log_u).F.real)
 
@@ -143,9 +142,9 @@ def follow(
         done.append((left[good], right[good], series[good], missed[good], log_u[good, ORDER // 2]))
         if np.all(good):
             break
-        left, right = _halves(left[~good], right[~good])
+        left, right = halves(left[~good], right[~good])
         phi = nodes(left, right)
-        guess = _at_halves(coefficients(log_u.real)[~good]) + 1j * _at_halves(
+        guess = at_halves(coefficients(log_u.real)[~good]) + 1j * at_halves(
             coefficients(log_u.imag)[~good]
         )
     left, right, series, missed, middle = (np.concatenate(part) for part in zip(*done, strict=True))
@@ -172,20 +171,6 @@ def follow(
 def _image(transform: Transform, r: float) -> float:
     """`log x` of an edge."""
     return float(transform.at(np.array([np.log(r) + 0j])).F.real[0])
-
-
-def _halves(left: Array, right: Array) -> tuple[Array, Array]:
-    middle = 0.5 * (left + right)
-    return np.column_stack([left, middle]).ravel(), np.column_stack([middle, right]).ravel()
-
-
-_BOTH = np.concatenate([0.5 * (NODES - 1), 0.5 * (NODES + 1)])
-_AT_HALVES = np.polynomial.legendre.legvander(_BOTH, ORDER - 1).T
-
-
-def _at_halves(series: Array) -> Array:
-    """Values at the nodes of both halves of panels, shape (2 panels, 16)."""
-    return (series @ _AT_HALVES).reshape(-1, ORDER)
 
 
 def _solved(transform: Transform, target: Array, guess: Complex) -> tuple[Complex, Complex]:

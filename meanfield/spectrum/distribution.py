@@ -37,6 +37,12 @@ class Distribution:
         return [part for part in self.parts if not isinstance(part, Component)]
 
     @property
+    def missing(self) -> float:
+        """By how much its probabilities do not add up to 1."""
+        masses = [part.whole if isinstance(part, Component) else part[1] for part in self.parts]
+        return abs(1 - self.zero - sum(masses))
+
+    @property
     def ends(self) -> tuple[float, float]:
         """The least and the largest `y`."""
         if not self.parts:

@@ -17,7 +17,6 @@ _DEEP = 32.0  # exp(-32): so near to the end of a gap, relatively, that it is th
 _FAR = 200.0
 _ON_AXIS = 1e-6  # Im F is 0 or a multiple of pi, and known to rounding
 _ZOOMS = 3
-_APART = 1 + 1e-9
 
 
 def circles(transform: Transform) -> list[tuple[float, float]]:
@@ -35,10 +34,6 @@ def circles(transform: Transform) -> list[tuple[float, float]]:
     ]
     ends = [0.0, *np.ravel(free), np.inf]
     pairs = [(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if b > a]
-    if transform.on_axis:  # where the density of X has its singularities, so has this
-        turns = transform.law.turns
-        cuts = [[a, *turns[(turns > a * _APART) & (turns * _APART < b)], b] for a, b in pairs]
-        pairs = [pair for cut in cuts for pair in zip(cut[:-1], cut[1:], strict=True)]
     return [(float(a), float(b)) for a, b in pairs][::-1]
 
 

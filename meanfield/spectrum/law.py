@@ -26,6 +26,7 @@ from meanfield.spectrum.slope import SlopePieces, slope_pieces
 __all__ = ["SlopeLaw", "slope_law"]
 
 Array = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 
 _RESOLVED = 1e-14
 _NEGLIGIBLE = 1e-18
@@ -35,6 +36,7 @@ _NARROWEST = 1e-14  # standard deviations: less is rounding
 _LEAST_SEEN = 8.5  # standard deviations that an activation must go on for
 _AT_ONCE = 1 << 17  # numbers in a table of points and nodes
 _HALVINGS = 60
+_IN_CACHE = 1 << 13  # the same, and too few for threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class SlopeLaw:
         density: of `z` there.
         bands: smallest intervals that hold all of `X` but 0, in order, shape (bands, 2); the end
             of the last can be infinite.
-        turns: values at the kinks of the activation and the extrema of `phi'`, in order.
+        turns: values at the kinks of the activation, the extrema of `phi'` and far out, in order.
     """
 
     pieces: SlopePieces | None
@@ -96,6 +98,25 @@ class SlopeLaw:
         """`Var(X) / E[X]^2`."""
         x, w = self.nodes
         return float((w @ (x - self.mean) ** 2).real) / self.mean**2 + self.at_zero
+
+    @np.errstate(all="ignore")  # at an atom of X nothing is finite
+    def transforms(self, u: Complex) -> tuple[Complex, Complex, Complex]:
+        """`m = E[X/(u - X)]`, `n = 1 + m` and `u m'`, above the axis or on its upper side."""
+        x, w = self.nodes
+        columns = np.column_stack([w * x, w])
+        first, second = np.empty((2, len(u), 2), complex)
+        step = max(1, _IN_CACHE // len(x))
+        for i in range(0, len(u), step):
+            some = slice(i, i + step)
+            inverse = u[some, None] - x
+            np.reciprocal(inverse, out=inverse)
+            first[some] = inverse @ columns
+            inverse *= inverse
+            second[some] = inverse @ columns
+        m, n = first[:, 0], self.at_zero + u * first[:, 1]
+        for sum_ in (m, n):  # what rounding puts above the axis
+            sum_.imag[sum_.imag >= 0] = -0.0
+        return m, n, -u * second[:, 0]
 
     def refined(self, u: Array) -> "SlopeLaw":
         """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
@@ -160,13 +181,13 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
     left, right = panels(pieces, sigma)
     value, density = on_panels(pieces, sigma, left, right)
     ends = pieces.squared(sigma * left.real), pieces.squared(sigma * right.real, -1)
-    intervals = [
-        np.sort(np.column_stack(ends), axis=1),
-        np.repeat(atoms[:, :1], 2, axis=1),
-        *(beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)),
-    ]
-    bands = union(np.concatenate(intervals))
-    turns = np.unique([pieces.squared(pieces.cuts, side) for side in (-1, 1)])
+    tails = [beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)]
+    within = np.sort(np.column_stack(ends), axis=1)
+    bands = union(np.concatenate([within, np.repeat(atoms[:, :1], 2, axis=1), *tails]))
+    limits = np.concatenate(tails).ravel()
+    turns = [pieces.squared(pieces.cuts, side) for side in (-1, 1)]
+    turns = np.unique(np.concatenate([*turns, limits[limits < np.inf]]))
+    turns = turns[turns > _ROUNDING**2 * np.max(turns, initial=0.0)]
     return SlopeLaw(pieces, sigma, zero, atoms, left, right, value, density, bands, turns)
 
 

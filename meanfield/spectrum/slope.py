@@ -47,6 +47,14 @@ class SlopePieces:
         left, right = self.left[panel], self.right[panel]
         return series(self.series[panel], ((z - left) - (right - z)) / (right - left)) ** 2
 
+    def turning(self, z: Array) -> Array:
+        """The derivative of `phi'(z)^2` at real `z`."""
+        panel = self.panel(z)
+        left, right = self.left[panel], self.right[panel]
+        u = ((z - left) - (right - z)) / (right - left)
+        slope = np.polynomial.legendre.legder(self.series, axis=1)[panel]
+        return 2 * series(self.series[panel], u) * series(slope, u) * 2 / (right - left)
+
     def panel(self, z: Array, side: int = 1) -> NDArray[np.int_]:
         """The panel of each `z`."""
         where = "left" if side < 0 else "right"
@@ -96,6 +104,14 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
         for k in np.flatnonzero(~constant & told)
         for inside in (c[k], np.polynomial.legendre.legder(c[k]))
     ]
+    # next to zero a turning point may lie just outside the panels on both sides of it
+    trend = np.sign(np.stack([slope[:, 1] - slope[:, 0], slope[:, -1] - slope[:, -2]]))
+    meeting = np.flatnonzero((trend[1, :-1] * trend[0, 1:] < 0) & told[:-1] & told[1:])
+    near = np.minimum(half[:-1], half[1:])[meeting]
+    met = right[meeting]
+    found = np.concatenate([kinks, *turns])
+    lonely = np.min(np.abs(met[:, None] - np.append(found, np.inf)), axis=1) > near
+    turns.append(met[lonely])
     return SlopePieces(
         left=left, right=right, series=c, constant=constant,
         flat=_flat(left, right, slope, constant, kinks, noise),

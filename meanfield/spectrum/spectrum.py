@@ -19,6 +19,7 @@ from meanfield.spectrum.curve import Sketch, follow, sketch
 from meanfield.spectrum.distribution import Distribution
 from meanfield.spectrum.edges import circles
 from meanfield.spectrum.law import slope_law
+from meanfield.spectrum.single import single_layer
 from meanfield.spectrum.transform import Transform
 
 __all__ = ["Spectrum", "jacobian_spectrum"]
@@ -229,6 +230,12 @@ def _distribution(transform: Transform) -> tuple[Distribution, float]:
     """The law of `log s^2`, and a bound of the error of its distribution function."""
     if not len(transform.law.bands):
         return Distribution(1.0, ()), 0.0
+    if transform.on_axis:
+        parts = single_layer(transform.law, transform.log_weight_var)
+        found = Distribution(
+            transform.law.zero, tuple(sorted([*transform.atoms(), *parts], key=_top))
+        )
+        return found, sum(part.error for part in parts) + found.missing
     pairs = circles(transform)
     known: list[Sketch] = []
     for _ in range(_ROUNDS * bool(pairs)):

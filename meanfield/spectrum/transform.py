@@ -61,28 +61,9 @@ class Transform:
         return self.depth == 1 and isinstance(self.ensemble, Orthogonal)
 
     @np.errstate(all="ignore")  # at an atom of X nothing is finite
-    def _sums(self, u: Complex) -> tuple[Complex, Complex, Complex]:
-        """`m`, `n` and `u m'`."""
-        x, w = self.law.nodes
-        columns = np.column_stack([w * x, w])
-        first, second = np.empty((2, len(u), 2), complex)
-        step = max(1, _AT_ONCE // len(x))
-        for i in range(0, len(u), step):
-            some = slice(i, i + step)
-            inverse = u[some, None] - x
-            np.reciprocal(inverse, out=inverse)
-            first[some] = inverse @ columns
-            inverse *= inverse
-            second[some] = inverse @ columns
-        m, n = first[:, 0], self.law.at_zero + u * first[:, 1]
-        for sum_ in (m, n):  # what rounding puts above the axis
-            sum_.imag[sum_.imag >= 0] = -0.0
-        return m, n, -u * second[:, 0]
-
-    @np.errstate(all="ignore")  # at an atom of X nothing is finite
     def at(self, log_u: Complex) -> Point:
         """What is known at points `u`."""
-        m, n, um = self._sums(np.exp(log_u))
+        m, n, um = self.law.transforms(np.exp(log_u))
         L = self.depth
         # Im n = Im m, so that the angle of m / n has no cancellation; the smaller knows it better
         imag = np.where(np.abs(m) < np.abs(n), m.imag, n.imag)
@@ -94,7 +75,7 @@ class Transform:
 
     def above_at(self, log_u: Complex) -> Real:
         """`P(s^2 > x)` at points that are mapped to `x`."""
-        m, n, _ = self._sums(np.exp(log_u))
+        m, n, _ = self.law.transforms(np.exp(log_u))
         x, w = self.law.nodes
         u = np.exp(log_u)
         total = np.empty(len(u))

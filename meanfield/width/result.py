@@ -202,6 +202,12 @@ class FiniteWidth:
                 f"the kernel overflows in layer {int(np.argmax(overflow)) + 1}: take less depth or "
                 "a smaller weight_var"
             )
+        if np.any(self.kernel[1:] == 0):
+            layer = int(np.argmax(self.kernel == 0)) + 1
+            found.append(
+                f"the signal dies out: the kernel is 0, or less than any number, in layer {layer}; "
+                "take a larger weight_var, or give the biases a variance"
+            )
         if self.valid_depth < self.depth:
             found.append(
                 f"the expansion in 1/n ends at layer {self.valid_depth:.0f}: deeper, V4/(n K^2) or "

@@ -1,0 +1,138 @@
+"""`layered_spectrum`: the singular values of the Jacobian of a network whose layers differ."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from meanfield.criticality import checked_variances
+from meanfield.ensembles import Ensemble, Gaussian, Orthogonal, ensemble_of
+from meanfield.errors import MeanFieldError
+from meanfield.maps.settle import settled_variance
+from meanfield.network import FixedPoint, Network
+from meanfield.precision import EPS
+from meanfield.spectrum.law import slope_law
+from meanfield.spectrum.layers import Kind, layered_distribution
+from meanfield.spectrum.spectrum import Spectrum
+
+__all__ = ["layered_spectrum"]
+
+Array = NDArray[np.float64]
+
+
+def layered_spectrum(
+    layers: Network | FixedPoint | Sequence[Network | FixedPoint],
+    q: ArrayLike | None = None,
+    *,
+    widths: ArrayLike | None = None,
+    weights: str | Ensemble | None = None,
+) -> Spectrum:
+    r"""The singular values of the Jacobian of layers that differ, in the limit of wide layers.
+
+    `J = D_L W_L ... D_1 W_1` with `D_l = diag(phi_l'(z_l))`, `z_l ~ N(0, q_l)`: off the fixed point,
+    with several activations, or with layers of different widths.
+
+    Args:
+        layers: a `Network` or `FixedPoint` for each layer, from the input on; or one for all.
+        q: variances of the pre-activations, one for each layer, as `variance_map(network).iterate`
+            gives them. If not given: those of the fixed points.
+        widths: numbers of units `n_0, ..., n_L`, one more than layers; only their ratios matter.
+            All equal if not given. Where they differ, weights are Gaussian or orthogonal (with
+            orthonormal rows or columns).
+        weights: the ensemble; that of each network if not given.
+
+    Returns:
+        A `Spectrum`, over the directions of the input: with `n_L < n_0` there is an atom at 0.
+
+    Raises:
+        ValueError: numbers of layers, variances and widths do not fit, or an ensemble has no
+            rectangular matrices.
+        UnresolvedError: the curve could not be followed.
+
+    The gaps between two bands of a spectrum are not told apart: its support is one interval.
+
+    Source: free multiplicative convolution of Pennington, Schoenholz & Ganguli 2018, arXiv
+    1802.09979, with a transform for each layer.
+
+    Example:
+        >>> import meanfield as mf
+        >>> network = mf.Network("tanh", weight_var=1.5)
+        >>> q = mf.variance_map(network).iterate(2.0, 15).variance
+        >>> round(mf.layered_spectrum(network, q, weights="orthogonal").s_max, 6)
+        1.957033
+    """
+    several = isinstance(layers, Sequence)
+    points = list(layers) if isinstance(layers, Sequence) else [layers]
+    if not points:
+        raise ValueError("layers: there must be one at least, got none")
+    for point in points:
+        if not isinstance(point, Network | FixedPoint):
+            raise TypeError(f"layers: must be Networks or FixedPoints, got {point!r}")
+    variances = (
+        np.array([settled_variance(point) for point in points])
+        if q is None
+        else np.atleast_1d(checked_variances("q", q))
+    )
+    if not several:
+        points = points * len(variances)
+    if variances.ndim != 1 or len(variances) != len(points):
+        raise ValueError(
+            f"q: must have one variance for each of {len(points)} layers, got shape "
+            f"{variances.shape}"
+        )
+    n = _widths(widths, len(points))
+    networks = [p.network if isinstance(p, FixedPoint) else p for p in points]
+    chosen = [network.weights if weights is None else weights for network in networks]
+    # the last width of each layer over the first, and what came before
+    shares, ratios = n[0] / n[1:], n[1:] / n[:-1]
+    counted = Counter(
+        zip(
+            (network.activation for network in networks), variances.tolist(),
+            (float(network.weight_var) for network in networks), map(ensemble_of, chosen),
+            shares.tolist(), ratios.tolist(), strict=True,
+        )
+    )  # fmt: skip
+    kinds, log_mean, spread = [], 0.0, 0.0
+    for (activation, variance, weight_var, ensemble, share, ratio), count in counted.items():
+        if ratio != 1 and type(ensemble) not in (Gaussian, Orthogonal):
+            raise MeanFieldError(
+                f"weights: {ensemble} weights are square; layers of different widths have gaussian "
+                "or orthogonal ones"
+            )
+        law = slope_law(activation, variance)
+        if law.at_zero == 1:
+            raise MeanFieldError(
+                f"layers: phi' of {activation.name} is 0 at q = {variance:.6g}, so the Jacobian is 0"
+            )
+        kind = Kind(count, law, ensemble, float(np.log(weight_var)), share, ratio)
+        log_mean += count * (np.log(weight_var * ratio) + np.log(law.mean))
+        per_layer = law.spread + kind.weights(np.zeros(1) + 0j, np.ones(1) + 0j)[1].real[0]
+        spread += count * share * per_layer
+        kinds.append(kind)
+    distribution, error = layered_distribution(kinds)
+    names = dict.fromkeys(network.activation.name for network in networks)
+    same = all(one == chosen[0] for one in chosen)
+    return Spectrum(
+        activation=", ".join(names),
+        depth=len(points),
+        weights=chosen[0] if same else ", ".join(dict.fromkeys(map(str, chosen))),
+        q=tuple(variances.tolist()),
+        weight_var=tuple(float(network.weight_var) for network in networks),
+        log_mean=float(log_mean),
+        spread=float(spread),
+        distribution=distribution,
+        error=error + 8 * EPS * len(points),
+    )
+
+
+def _widths(widths: ArrayLike | None, layers: int) -> Array:
+    if widths is None:
+        return np.ones(layers + 1)
+    n: Any = checked_variances("widths", widths)
+    if n.shape != (layers + 1,):
+        raise ValueError(
+            f"widths: must be {layers + 1} numbers of units, one more than layers, got {widths!r}"
+        )
+    return n

@@ -1,0 +1,265 @@
+r"""Layers that differ: the product of their S-transforms, solved for all of its unknowns at once.
+
+Layer `l` has `n_l` units, slopes `X_l` and weights of shape `(n_l, n_(l-1))`. Non-zero singular
+values are counted alike in every layer, so `m_l = (n_0 / n_l) m`, and with `M_l(u_l) = m_l`
+
+    log z = log((1 + m)/m) + sum_l [ log u_l + log(m_l / n_l) - log S_W(m_(l-1), l) ]
+
+where Gaussian weights have `S_W = 1 / (weight_var (a + m_(l-1)))`, `a = n_l / n_(l-1)`, and
+orthogonal ones `(1 + m) / (weight_var (a + m))` if `a <= 1`, else `1 / (weight_var a)`. The
+unknowns are `log m` and every `log u_l`. On the negative axis all is real and monotone; from there
+the argument of `z` is turned from `pi` to 0.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfield.ensembles import Ensemble, Gaussian, LowRank, Orthogonal, OrthogonalLowRank
+from meanfield.errors import UnresolvedError
+from meanfield.legendre import ORDER, coefficients, nodes, tail
+from meanfield.spectrum.component import Component, at_halves, halves
+from meanfield.spectrum.distribution import Distribution
+from meanfield.spectrum.law import SlopeLaw
+
+__all__ = ["Kind", "layered_distribution"]
+
+Array = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+
+_DEFICIENT = LowRank, OrthogonalLowRank
+_ITERATIONS = 80
+_CLOSE = 1e-11
+_STRIDE = 0.5
+_TURNS = 24  # steps of the argument of z
+_SKETCH = 48
+_PANELS = 8
+_BISECTIONS = 9
+_RESOLVED = 1e-11
+_REACH = 28.0  # exp(-28): less probability cannot be seen
+_FAR = 300.0
+_DEEP = 32.0  # so near to a band that it is its end
+_SCAN = 257
+_HALVINGS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """Layers that are alike: how many, and what they do."""
+
+    count: int
+    law: SlopeLaw
+    ensemble: Ensemble
+    log_weight_var: float
+    share: float  # n_0 / n_l
+    ratio: float  # n_l / n_(l-1)
+
+    @property
+    def rank_loss(self) -> float:
+        """The probability of 0 of `W^T W`, beside what the ratio takes away."""
+        return 1 - self.ensemble.ratio if isinstance(self.ensemble, _DEFICIENT) else 0.0
+
+    def weights(self, m: Complex, n: Complex) -> tuple[Complex, Complex]:
+        """`-log S_W` without `weight_var`, and its derivative, by `m_l` and `n_l`."""
+        a = self.ratio
+        if isinstance(self.ensemble, Gaussian):
+            return np.log(a * n), 1 / n
+        if a == 1:
+            return -self.ensemble.log_s(m, n), -self.ensemble.log_s_slope(m, n)
+        if a > 1:
+            return np.full(m.shape, np.log(a) + 0j), np.zeros(m.shape, complex)
+        before = 1 + a * m
+        return np.log(a * n) - np.log(before), 1 / n - a / before
+
+
+def layered_distribution(kinds: list[Kind]) -> tuple[Distribution, float]:
+    """The law of `log s^2` over the inputs, and a bound of the error of its distribution."""
+    zero = max(0.0, 1 - min((1 - max(k.law.at_zero, k.rank_loss)) / k.share for k in kinds))
+    negative = _negative(kinds, zero)
+    low, high = _edge(kinds, below=True) if zero == 0 else -np.inf, _edge(kinds, below=False)
+    bottom = low if low > -np.inf else float(negative.y[-1])
+    top = high if high < np.inf else float(negative.y[0])
+    middle = np.linspace(0, np.pi, _SKETCH + 1)[1:-1]
+    phi = np.concatenate([[1e-3, 1e-2], middle, [np.pi - 1e-2, np.pi - 1e-3]])
+    state = _turned(kinds, top - (top - bottom) * np.sin(0.5 * phi) ** 2, negative)
+    edges = np.linspace(0, np.pi, _PANELS + 1)
+    left, right, done = edges[:-1], edges[1:], []
+    at = nodes(left, right)
+    guess = np.array([np.interp(at.ravel(), phi, row) for row in state])
+    for generation in range(_BISECTIONS):
+        target = top - (top - bottom) * np.sin(0.5 * at) ** 2
+        found = _solved(kinds, target.ravel() + 0j, guess)
+        mass = (1 / np.expm1(found[0])).imag / np.pi * 0.5 * (top - bottom) * np.sin(at.ravel())
+        series = coefficients(mass.reshape(at.shape))
+        missed = tail(series)
+        good = (missed < _RESOLVED) | (generation == _BISECTIONS - 1)
+        done.append((left[good], right[good], series[good], missed[good]))
+        if np.all(good):
+            break
+        left, right = halves(left[~good], right[~good])
+        at = nodes(left, right)
+        rows = found.reshape(len(found), -1, ORDER)[:, ~good]
+        guess = np.array([_split(row.real) + 1j * _split(row.imag) for row in rows])
+    left, right, series, missed = (np.concatenate(part) for part in zip(*done, strict=True))
+    order = np.argsort(left)
+    component = Component(
+        low=low, high=high, bottom=bottom, top=top, edges=np.append(left[order], np.pi),
+        mass=series[order], beyond=0.0, error=float(np.sum(missed * (right - left))),
+    )  # fmt: skip
+    distribution = Distribution(zero, (component,))
+    return distribution, component.error + distribution.missing
+
+
+def _split(values: Array) -> Array:
+    """Values at the nodes of both halves of panels, from those of the panels."""
+    return at_halves(coefficients(values)).ravel()
+
+
+class _Sum(NamedTuple):
+    """`log z`, and what Newton's method needs beside it."""
+
+    log_z: Complex
+    by_u: Complex  # derivatives by each log u
+    misfit: Complex  # of each u: logarithms of its transform less what it should be
+    rate: Complex  # derivatives of these by log u
+    pull: Complex  # and, negative, by log(m/n)
+
+
+def _sum(kinds: list[Kind], state: Complex) -> _Sum:
+    """The sum over layers at `log(m/n)` and the `log u`, the rows of `state`."""
+    w, log_u = state[0], state[1:]
+    log_m, n = w - np.log(-np.expm1(w)), -1 / np.expm1(w)
+    log_z = -w
+    by_u, misfit, rate, pull = np.empty((4, *log_u.shape), complex)
+    for k, kind in enumerate(kinds):
+        m_k, n_k, um = kind.law.transforms(np.exp(log_u[k]))
+        weights, slope = kind.weights(m_k, n_k)
+        imag = np.where(np.abs(m_k) < np.abs(n_k), m_k.imag, n_k.imag)
+        angle = np.arctan2(imag, m_k.real * n_k.real + imag**2)
+        ratio = np.log(np.abs(m_k / n_k)) + 1j * angle
+        log_z = log_z + kind.count * (kind.log_weight_var + weights + log_u[k] + ratio)
+        by_u[k] = kind.count * (1 + um * (slope + 1 / (m_k * n_k)))
+        if kind.share == 1:  # then 1 + m is known as well as m
+            misfit[k], rate[k], pull[k] = ratio - w, um / (m_k * n_k), 1.0
+        else:
+            misfit[k] = np.log(m_k) - log_m - np.log(kind.share)
+            rate[k], pull[k] = um / m_k, n
+    return _Sum(log_z, by_u, misfit, rate, pull)
+
+
+def _solved(kinds: list[Kind], target: Complex, guess: Complex) -> Complex:
+    """`log m` and the `log u`, in rows, at which `log z` is the target, by Newton's method."""
+    state, active = guess.copy(), np.arange(len(target))
+    for _ in range(_ITERATIONS):
+        now = state[:, active]
+        with np.errstate(all="ignore"):
+            at = _sum(kinds, now)
+            # each log u follows log(m/n): d log u = (pull d log(m/n) - misfit) / rate
+            gap = target[active] - at.log_z + np.sum(at.by_u * at.misfit / at.rate, axis=0)
+            step = np.empty(now.shape, complex)
+            step[0] = gap / (-1 + np.sum(at.by_u * at.pull / at.rate, axis=0))
+            step[1:] = (at.pull * step[0] - at.misfit) / at.rate
+        size = np.max(np.abs(step), axis=0)
+        step[:, ~np.isfinite(size)] = 0.0
+        step *= np.minimum(1.0, _STRIDE / np.maximum(size, _CLOSE))
+        new = now + step
+        # m and m/n stay below the axis and each u above it
+        new[0].imag = np.where(new[0].imag > 0, 0.5 * now[0].imag, new[0].imag)
+        new[1:].imag = np.where(new[1:].imag < 0, 0.5 * now[1:].imag, new[1:].imag)
+        state[:, active] = new
+        active = active[size > _CLOSE]
+        if not len(active):
+            return state
+    raise UnresolvedError(
+        f"layers: the spectrum is not resolved near log s = {0.5 * target[active[0]].real:.6g}; "
+        "ask for fewer layers"
+    )
+
+
+class _Negative(NamedTuple):
+    """The negative axis of `z`, from far out to zero: `log(-z)` and what belongs to it."""
+
+    y: Array
+    state: Complex
+
+
+def _negative(kinds: list[Kind], zero: float) -> _Negative:
+    t = np.linspace(-_REACH, _REACH, _SCAN)
+    m, n = -(1 - zero) / (1 + np.exp(-t)), zero + (1 - zero) / (1 + np.exp(t))
+    state = [np.log(-m) - np.log(n) - 1j * np.pi]
+    for kind in kinds:
+        n_k = n if kind.share == 1 else 1 + kind.share * m
+        state.append(np.log(_inverse(kind.law, m * kind.share, n_k, -np.inf, 0.0)) + 1j * np.pi)
+    y = _sum(kinds, np.array(state)).log_z.real
+    falling = np.append(True, np.diff(np.minimum.accumulate(y)) < 0)
+    return _Negative(y[falling], np.array(state)[:, falling])
+
+
+def _turned(kinds: list[Kind], y: Array, negative: _Negative) -> Complex:
+    """The state on the upper side of the positive axis, from that on the negative one."""
+    order = np.argsort(negative.y)
+    state = np.array([np.interp(y, negative.y[order], row[order]) for row in negative.state])
+    for angle in np.linspace(np.pi, 0, _TURNS + 1)[1:]:
+        # off the axis, where it starts
+        state[0].imag = np.maximum(state[0].imag, -np.pi + 1e-3)
+        state[1:].imag = np.minimum(state[1:].imag, np.pi - 1e-3)
+        state = _solved(kinds, y + 1j * angle, state)
+    return state
+
+
+def _inverse(law: SlopeLaw, m: Array, n: Array, low: float, high: float) -> Array:
+    """`|u|` with `M(u) = m` on a part of the real axis on which `M` falls, by bisection."""
+    a, b = np.full(len(m), -_FAR), np.full(len(m), _FAR)
+
+    def place(t: Array) -> Array:
+        if low == -np.inf:
+            return -law.mean * np.exp(t)
+        t = np.maximum(t, -_DEEP) if high == np.inf else np.minimum(t, _DEEP)
+        return low * (1 + np.exp(t)) if high == np.inf else high / (1 + np.exp(-t))
+
+    for _ in range(_HALVINGS):
+        t = 0.5 * (a + b)
+        there = law.transforms(place(t) + 0j)
+        more = np.where(np.abs(m) < np.abs(n), there[0].real > m, there[1].real > n)
+        # on the negative axis M rises with |u|, elsewhere it falls
+        further = more != (low == -np.inf)
+        a, b = np.where(further, t, a), np.where(further, b, t)
+    return np.abs(place(0.5 * (a + b)))
+
+
+def _edge(kinds: list[Kind], below: bool) -> float:
+    """`log x` at the upper edge or the lower: where `log z` first turns, from outside."""
+    from scipy.optimize import brentq
+
+    bands = [(kind.law.bands[0, 0], kind.law.bands[-1, 1]) for kind in kinds]
+    if below and (
+        min(band[0] for band in bands) == 0
+        or not all(isinstance(k.ensemble, Orthogonal) and k.ratio == 1 for k in kinds)
+    ):
+        return -np.inf
+    if not below and max(band[1] for band in bands) == np.inf:
+        return np.inf
+
+    def state_of(t: Array) -> Complex:
+        m, n = (-1 - np.exp(t), -np.exp(t)) if below else (np.exp(t), 1 + np.exp(t))
+        rows = [np.log(m / n) + 0j]
+        for kind, band in zip(kinds, bands, strict=True):
+            gap = (0.0, band[0]) if below else (band[1], np.inf)
+            n_k = n if kind.share == 1 else 1 + kind.share * m
+            rows.append(np.log(_inverse(kind.law, m * kind.share, n_k, *gap)) + 0j)
+        return np.array(rows)
+
+    def slope(t: Array) -> Array:
+        at = _sum(kinds, state_of(t))
+        return (-1 + np.sum(at.by_u * at.pull / at.rate, axis=0)).real
+
+    t = np.linspace(-_REACH, _REACH, _SCAN)
+    # log z falls with log(m/n), towards the edge
+    turned = slope(t) >= 0
+    if not np.any(turned):
+        return float(_sum(kinds, state_of(t[-1:])).log_z.real[0])
+    k = max(1, int(np.argmax(turned)))
+    root: Any = brentq(lambda t: slope(np.array([t]))[0], t[k - 1], t[k], xtol=1e-12)
+    return float(_sum(kinds, state_of(np.array([root]))).log_z.real[0])
