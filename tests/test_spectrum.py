@@ -1,6 +1,7 @@
 """Jacobian spectra: the closed cases, the references, and what holds for every activation."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_scaling(case, a: float, b: float) -> None:
     """`a phi(b x)` at `q / b^2` has the slopes `a b phi'`."""
     phi, q, weights, depth = case
     point = mf.critical(phi, q=q)
-    base = mf.Activation(phi)
+    base: Any = mf.Activation(phi)
     scaled = mf.critical(mf.Activation(lambda x: a * base(b * x)), q=q / b**2)
     one, other = (mf.jacobian_spectrum(p, depth, weights) for p in (point, scaled))
     p = np.linspace(0.05, 0.95, 7)
@@ -190,7 +191,7 @@ def test_one_rectangular_layer(ratio: float) -> None:
     edges = [abs(1 - np.sqrt(ratio)), 1 + np.sqrt(ratio)]
     np.testing.assert_allclose(spectrum.support, [edges], rtol=1e-11)
     assert np.sum(spectrum.atoms[:, 1]) == pytest.approx(max(0, 1 - ratio), abs=1e-13)
-    s = np.linspace(*edges, 30)[1:-1]
+    s = np.linspace(edges[0], edges[1], 30)[1:-1]
     x = s * s
     density = np.sqrt((edges[1] ** 2 - x) * (x - edges[0] ** 2)) / (2 * np.pi * x)
     np.testing.assert_allclose(spectrum.density(s), 2 * s * density, rtol=1e-9)
