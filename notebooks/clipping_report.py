@@ -130,7 +130,7 @@ def picture(rows: list[Row], steps: int, longer: int) -> Figure:
     """Accuracy against sparsity for both families and both optimizers; the sparsity achieved."""
     rows = reported(rows)
     with mf.plot.style():
-        figure, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+        figure, axes = plt.subplots(2, 2, figsize=(14, 8), layout="constrained")
         top, bottom = axes
         for ax, (clipped, unclipped) in zip(top, UNCLIPPED.items(), strict=True):
             family = [row for row in rows if row["activation"] in (clipped, unclipped, "relu")]
@@ -139,7 +139,7 @@ def picture(rows: list[Row], steps: int, longer: int) -> Figure:
         accuracies(bottom[0], such(rows, optimizer="adam"), steps, longer)
         bottom[0].set_title(OPTIMIZER_NAMES["adam"])
         sparsities(bottom[1], such(rows, optimizer="sgd", steps=steps))
-        bottom[1].set_title(f"Sparsity after training, {OPTIMIZER_NAMES['sgd']}")
+        bottom[1].set_title(f"Sparsity of what trained, {OPTIMIZER_NAMES['sgd']}")
     return figure
 
 
@@ -161,14 +161,14 @@ def accuracies(ax: Axes, rows: list[Row], steps: int, longer: int) -> None:
                     markersize=11, label=label)  # fmt: skip
     ax.axhspan(0, CHANCE, color=GREY, alpha=0.15, linewidth=0)
     ax.set(xlabel="sparsity chosen at initialisation", ylabel="test accuracy", ylim=(0, 1.02))
-    ax.text(0.99, CHANCE - 0.01, "fails: near chance, or NaN", ha="right", va="top",
+    ax.text(0.99, 0.01, "fails: near chance, or NaN", ha="right", va="bottom",
             transform=ax.get_yaxis_transform())  # fmt: skip
-    legend(ax)
+    _finish(ax, runs)
 
 
 def sparsities(ax: Axes, rows: list[Row]) -> None:
     """The sparsity on the test set against the one that was chosen."""
-    clipped = [row for row in rows if row["slope"] is not None]
+    clipped = [row for row in such(rows, failed=0) if row["slope"] is not None]
     for index, (activation, slope) in enumerate(_series(clipped)):
         shift = 0.003 * (index - 2.5)
         own = such(clipped, activation=activation, slope=slope)
@@ -176,7 +176,15 @@ def sparsities(ax: Axes, rows: list[Row]) -> None:
     ends = [min(row["sparsity"] for row in clipped), max(row["sparsity"] for row in clipped)]
     ax.plot(ends, ends, color="black", linestyle=":", label="as chosen")
     ax.set(xlabel="sparsity chosen at initialisation", ylabel="fraction of zeros on the test set")
-    legend(ax)
+    _finish(ax, clipped)
+
+
+def _finish(ax: Axes, rows: list[Row]) -> None:
+    """Ticks at the sparsities, and a legend next to the axes, where it hides nothing."""
+    ax.set_xticks(sorted({row["sparsity"] for row in rows if row["activation"] != "relu"}))
+    legend(ax, "upper left")
+    if box := ax.get_legend():
+        box.set_bbox_to_anchor((1.0, 1.0))
 
 
 def _points(
@@ -186,8 +194,8 @@ def _points(
     means = [fmean(run[column] for run in such(runs, sparsity=each)) for each in chosen]
     places = [run["sparsity"] + shift for run in runs]
     points: dict[str, Any] = look | {"linestyle": ""}
-    ax.plot(places, [run[column] for run in runs], alpha=0.5, markersize=4, **points)
-    ax.plot([each + shift for each in chosen], means, label=label, markersize=0, **look)
+    ax.plot(places, [run[column] for run in runs], alpha=0.5, markersize=3, **points)
+    ax.plot([each + shift for each in chosen], means, label=label, markersize=5, **look)
 
 
 def _look(activation: str, slope: float | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ five for the unclipped. Nothing else is tuned.
 import csv
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -97,17 +97,19 @@ def searches() -> list[Ladder]:
     ]
 
 
-def groups() -> Iterator[list[Ladder]]:
-    """All runs, what matters most first: a study cut short has fewer repeats, not fewer cells."""
+def plan() -> Iterator[Ladder]:
+    """All networks, what matters most first: a study cut short has fewer repeats, not cells."""
 
-    def ladders(optimizer: str, cells: list[Cell], seed: int, setting: Setting) -> list[Ladder]:
-        rates = OPTIMIZERS[optimizer].rates_of
-        return [[Run(optimizer, cell, r, seed, setting) for r in rates(cell)] for cell in cells]
+    def ladders(optimizer: str, cells: list[Cell], seed: int, setting: Setting) -> Iterator[Ladder]:
+        for cell in cells:
+            rates = OPTIMIZERS[optimizer].rates_of(cell)
+            yield [Run(optimizer, cell, rate, seed, setting) for rate in rates]
 
-    yield searches()
+    yield from searches()
     for seed in SEEDS:
-        yield ladders("sgd", cells("sgd"), seed, GRID)
-        yield ladders("sgd", TYPICAL[1:], seed, LONG) + ladders("adam", cells("adam"), seed, GRID)
+        yield from ladders("sgd", cells("sgd"), seed, GRID)
+        yield from ladders("sgd", TYPICAL[1:], seed, LONG)
+        yield from ladders("adam", cells("adam"), seed, GRID)
 
 
 class Table:
@@ -160,19 +162,22 @@ def _one_thread() -> None:
 
 def study(table: Table, workers: int) -> None:
     """Runs what the table lacks, several runs at once, each on one thread."""
-    plan = list(groups())
-    ladders = [ladder for group in plan for ladder in group]
-    with (
-        ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool,
-        tqdm(total=len(ladders), unit="network") as bar,
-    ):
+    ladders = list(plan())
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
+
+        def submitted(ladders: list[Ladder]) -> dict[Future, Ladder]:
+            runs = ((following(table, ladder), ladder) for ladder in ladders)
+            return {pool.submit(Run.row, run): ladder for run, ladder in runs if run is not None}
+
+        waiting = submitted(ladders)
+        done_before = len(ladders) - len(waiting)
         try:
-            for group in plan:
-                while runs := [run for ladder in group if (run := following(table, ladder))]:
-                    for done in as_completed([pool.submit(Run.row, run) for run in runs]):
+            with tqdm(total=len(ladders), initial=done_before, unit="network") as bar:
+                while waiting:
+                    for done in wait(waiting, return_when=FIRST_COMPLETED).done:
                         table.append(done.result())
-                        bar.n = sum(following(table, ladder) is None for ladder in ladders)
-                        bar.refresh()
+                        waiting |= submitted([waiting.pop(done)])
+                    bar.update(len(ladders) - len(waiting) - bar.n)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
