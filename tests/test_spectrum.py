@@ -206,3 +206,18 @@ def test_layers_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="square"):
         weights = mf.ensembles.LowRank(0.5)
         mf.layered_spectrum(network, [1.0], widths=[3, 4], weights=weights)
+
+
+@pytest.mark.parametrize("phi", ["tanh", "gelu", "elu"])
+def test_one_orthogonal_layer(phi: str) -> None:
+    """`s` is `|phi'(z)|`, scaled: its distribution function is that of `z` at the crossings."""
+    point = mf.critical(phi, q=1.0)
+    spectrum = mf.jacobian_spectrum(point, 1, "orthogonal")
+    assert len(spectrum.support) == 1
+    z = np.linspace(-8, 8, 800_001)
+    slope: Any = point.activation.sampled(z).slope
+    weight = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi) * (z[1] - z[0])
+    for s in (0.3, 0.6, 0.9):
+        below = np.sum(weight[np.sqrt(point.weight_var) * np.abs(slope) <= s])
+        assert spectrum.cdf(s) == pytest.approx(below, abs=3e-5)
+    assert spectrum.mean == pytest.approx(1, abs=1e-12)
