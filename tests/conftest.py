@@ -1,11 +1,7 @@
-"""The strict session every test runs in, and what tests share."""
+"""The strict session every test runs in."""
 
-import json
 import os
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 # The numbers are the same on every device; a CPU is on every machine. Set before jax is imported.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -27,13 +23,3 @@ def x64(request: pytest.FixtureRequest) -> Iterator[bool]:
     """Run the test under both settings of `jax_enable_x64`: results may not depend on it."""
     with jax.enable_x64(request.param):
         yield request.param
-
-
-@cache
-def load_reference(name: str) -> dict[str, Any]:
-    """`tests/reference/<name>.json`, whose numbers are decimal strings: do not change the result.
-
-    It has `meta`, `activations` and `records`.
-    """
-    path = Path(__file__).parent / "reference" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import meanfield as mf
-from conftest import load_reference
 from meanfield.clip import ClipVerdict
 from meanfield.clip.clipping import CLIPS
 from meanfield.clip.families import FAMILIES
 from meanfield.clip.search import edge_at
 from meanfield.clip.subject import Subject
+from references import load_reference
 
 FAMILY = {"crelu": "shifted_relu", "cst": "soft_threshold"}
 RECORDS = load_reference("clip")["records"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mpmath import acos, mp, mpf, pi, sin
 
 import meanfield as mf
-from conftest import load_reference
+from references import load_reference
 
 RELU = mf.Network("relu", weight_var=2.0)
 TANH = mf.Network("tanh", weight_var=2.25, bias_var=0.0025)

@@ -200,7 +200,7 @@ def test_a_line_has_gaps_where_there_is_no_point() -> None:
         ({"q": 1j}, TypeError, r"q: .*1j"),
         ({"bias_var": -0.1}, ValueError, r"bias_var: .*-0.1"),
         ({"bias_var": math.nan}, ValueError, r"bias_var: .*nan"),
-        ({"weights": "haar"}, ValueError, r"weights: .*gaussian, orthogonal.*'haar'"),
+        ({"weights": "haar"}, ValueError, r"weights: .*'gaussian', 'orthogonal'.*'haar'"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], kind: type[Exception], message: str) -> None:

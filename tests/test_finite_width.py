@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import meanfield as mf
-from conftest import load_reference
 from meanfield import ensembles
 from meanfield.width.averages import averages, slope_averages
 from meanfield.width.recursion import carried
 from meanfield.width.vertices import vertex_of
+from references import load_reference
 
 RECORDS = load_reference("finite_width")["records"]
 KNOWN = {"leaky_relu_0.01": ("leaky_relu", {}), "crelu_s0.7_m1": ("crelu", {"m": 1.0})}

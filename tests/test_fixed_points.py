@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from mpmath import mpf
 
 import meanfield as mf
-from conftest import load_reference
 from meanfield.fixedpoints import Verdict
 from meanfield.maps.settle import settled_variance, settling
 from meanfield.network import Phase
+from references import load_reference
 from test_properties import PHASES, polynomials
 
 RECORDS = load_reference("fixedpoints")["records"]

@@ -15,9 +15,9 @@ import pytest
 
 import meanfield as mf
 from closed_forms import CLOSED_FORMS, ONE, ZERO, _cosine, _join, _piecewise, _power, _sine
-from conftest import load_reference
 from meanfield.catalogue import CATALOGUE
 from meanfield.gaussian import MOMENTS
+from references import load_reference
 
 RELATIVE = 1e-12
 USEFUL = 1e-6  # the error is a bound, and may be far too large, but not as large as this

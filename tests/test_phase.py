@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 import meanfield as mf
-from conftest import load_reference
 from meanfield.bivariate import Covariance
 from meanfield.gaussian import MOMENTS
 from meanfield.network import Phase
 from meanfield.phase.branches import Landscape, follow
 from meanfield.phase.tables import table_of
+from references import load_reference
 
 brentq: Any = optimize.brentq
 _PHI2, _DPHI2 = MOMENTS.index("phi2"), MOMENTS.index("dphi2")

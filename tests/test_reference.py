@@ -11,8 +11,8 @@ import pytest
 from mpmath import mpf
 
 import meanfield as mf
-from conftest import load_reference
 from meanfield.gaussian import MOMENTS
+from references import load_reference
 
 RELATIVE, ABSOLUTE = 1e-12, 1e-13
 PRINTED = 1e-23  # relative rounding of the tables, which print 24 digits
