@@ -2,6 +2,7 @@
 
 from math import exp, inf, pi, sqrt
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +18,13 @@ def _mean(f, q: float, kinks: tuple[float, float]) -> float:
     from scipy.integrate import quad
     from scipy.special import ndtr
 
-    low, high = kinks
-    ends = sorted({min(max(x, -12 * sqrt(q)), 12 * sqrt(q)) for x in (low, high)})
+    ends = sorted({min(max(x, -12 * sqrt(q)), 12 * sqrt(q)) for x in kinks})
     inner = 0.0
     if len(ends) == 2:
         weight = 1 / sqrt(2 * pi * q)
-        inner = quad(lambda x: f(x) * exp(-x * x / (2 * q)) * weight, *ends, epsrel=1e-12)[0]
-    return inner + f(inf) * float(ndtr(-high / sqrt(q)))
+        low, high = ends
+        inner = quad(lambda x: f(x) * exp(-x * x / (2 * q)) * weight, low, high, epsrel=1e-12)[0]
+    return inner + f(inf) * float(ndtr(-kinks[1] / sqrt(q)))
 
 
 def by_hand(sparsity: float, m: float) -> tuple[float, float]:
@@ -44,7 +45,8 @@ def by_hand(sparsity: float, m: float) -> tuple[float, float]:
     values = [excess(q) for q in grid]
     for low, high, left, right in zip(grid, grid[1:], values, values[1:], strict=False):
         if left < 0 < right:
-            return slope, float(brentq(excess, low, high, xtol=1e-12))
+            root: Any = brentq(excess, low, high, xtol=1e-12)
+            return slope, float(root)
     return slope, inf
 
 

@@ -283,11 +283,17 @@ class MaskedOrthogonal(Ensemble):
     def log_s(self, m: Array, n: Array) -> Array:
         a, root = self._root(n)
         # 1 + root + 2am in factors, each with its logarithm off the cut
-        return np.log(4 * self.density) - np.log(1 + root) - np.log(2 * self.density - 1 + root)
+        return np.log(4 * self.density) - np.log(1 + root) - np.log(self._rest(n, root))
+
+    def _rest(self, n: Array, root: Array) -> Array:
+        """`root + 2d - 1`, which is 0 at `n = 0` where `d < 1/2`."""
+        c = 1 - 2 * self.density
+        return 4 * (1 - self.density) * self.density * n / (root + c) if c > 0 else root - c
 
     def log_s_slope(self, m: Array, n: Array) -> Array:
         a, root = self._root(n)
-        return -2 * a * (1 + self.density / root) / (1 + 2 * a * m + root)
+        whole = (1 + root) * self._rest(n, root) / (2 * self.density)  # 1 + 2am + root
+        return -2 * a * (1 + self.density / root) / whole
 
     def log_s_integral(self, m: Array, n: Array) -> Array:
         a, root = self._root(n)

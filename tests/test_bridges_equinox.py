@@ -126,3 +126,48 @@ def test_errors() -> None:
     conv = eqx.nn.Conv1d(4, 4, 4, key=KEY)
     with pytest.raises(ValueError, match="Conv1d.*odd sizes"):
         init(conv, "tanh", KEY, weights="delta-orthogonal")
+
+
+def test_audit_of_a_fresh_network() -> None:
+    model = eqx.nn.MLP(128, 128, 128, 4, activation=jnp.tanh, key=KEY)
+    model = init(model, "tanh", KEY)
+    x = jax.random.normal(jax.random.key(2), (12, 128))
+    result = mf.bridges.equinox.audit(model, x)
+    z, measured = x, []
+    for layer in model.layers:
+        z = jax.vmap(layer)(jnp.tanh(z) if measured else z)
+        measured.append(float(jnp.mean(z**2)))
+    np.testing.assert_allclose(result.variance, measured, rtol=1e-5)
+    assert result.activations == (None, *["tanh"] * 4) and result.findings == ()
+    error = 5 * np.sqrt(np.arange(1, 6) * 2 / 128)
+    assert np.all(np.abs(result.variance / result.predicted_variance - 1) <= error)
+    assert np.all(np.abs(result.gradient / result.predicted_gradient - 1) <= error)
+
+
+class Net(eqx.Module):
+    first: Any
+    second: Any
+    head: Any
+
+    def __init__(self) -> None:
+        self.first = eqx.nn.Conv1d(16, 128, 5, padding=2, key=KEY)
+        self.second = eqx.nn.ConvTranspose1d(128, 64, 4, stride=2, padding=1, key=KEY)
+        self.head = eqx.nn.Linear(64 * 40, 8, key=KEY)
+
+    def __call__(self, x: Any) -> Any:
+        return self.head(jnp.maximum(self.second(jnp.maximum(self.first(x), 0)), 0).ravel())
+
+
+def test_audit_of_convolutions() -> None:
+    x = jax.random.normal(jax.random.key(2), (12, 16, 20))
+    result = mf.bridges.equinox.audit(init(Net(), "relu", KEY), x)
+    assert result.layers == (".first", ".second", ".head")
+    assert result.activations == (None, "relu", "relu")
+    # of 20 positions 2 at each end see 3 and 4 of 5
+    share = (16 * 5 + 2 * (3 + 4)) / 100
+    assert result.predicted_variance[0] == pytest.approx(share * result.weight_var[0], rel=0.02)
+    assert not [f for f in result.findings if f.kind == "theory"]
+    with pytest.raises(ValueError, match="batch: it has values that are not finite"):
+        mf.bridges.equinox.audit(Net(), x.at[0].set(jnp.nan))
+    with pytest.raises(ValueError, match="model: the batch went through no dense layer"):
+        mf.bridges.equinox.audit(eqx.nn.Lambda(jnp.tanh), x)

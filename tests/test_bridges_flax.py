@@ -12,9 +12,8 @@ import meanfield as mf
 from bridges import DRAWS, assert_variances, examples_run
 
 pytestmark = pytest.mark.frameworks
-flax: Any = pytest.importorskip("flax", reason="pip install '.[flax]'")
-from flax import linen, nnx  # noqa: E402
-
+linen: Any = pytest.importorskip("flax.linen", reason="pip install '.[flax]'")
+nnx: Any = pytest.importorskip("flax.nnx", reason="pip install '.[flax]'")
 WIDTH, DEPTH = 128, 4
 given: Any = mf.bridges.flax.initializers
 
@@ -110,3 +109,51 @@ def test_haiku() -> None:
     one = jax.jit(lambda key: net.apply(net.init(key, x), None, x))
     squares = [one(jax.random.key(k)) for k in range(DRAWS)]
     assert_variances(np.array(squares), 0.7, WIDTH)
+
+
+class OfLinen(linen.Module):
+    options: Any
+
+    @linen.compact
+    def __call__(self, x: Any) -> Any:
+        x = linen.relu(linen.Conv(96, (5,), **self.options[0])(x))
+        x = linen.relu(linen.Conv(96, (3,), padding="CIRCULAR", **self.options[1])(x))
+        return linen.Dense(50, **self.options[1])(x.reshape(len(x), -1))
+
+
+class OfNnx(nnx.Module):
+    def __init__(self, options: Any, rngs: Any) -> None:
+        self.one = nnx.Conv(16, 96, (5,), rngs=rngs, **options[0])
+        self.two = nnx.Conv(96, 96, (3,), padding="CIRCULAR", rngs=rngs, **options[1])
+        self.head = nnx.Linear(96 * 20, 50, rngs=rngs, **options[1])
+
+    def __call__(self, x: Any) -> Any:
+        x = nnx.relu(self.two(nnx.relu(self.one(x))))
+        return self.head(x.reshape(len(x), -1))
+
+
+@pytest.mark.parametrize("kind", ["linen", "nnx"])
+def test_audit(kind: str) -> None:
+    point, x = mf.critical("relu"), data(1.0, (12, 20, 16))
+    options = (given(point, 1.0), given(point))
+    if kind == "linen":
+        model = OfLinen(options)
+        variables = model.init(jax.random.key(0), x)
+        result = mf.bridges.flax.audit(model, x, variables=variables)
+        kernel: Any = variables["params"]["Conv_0"]["kernel"]
+        assert result.layers == ("Conv_0", "Conv_1", "Dense_0")
+    else:
+        model = OfNnx(options, nnx.Rngs(0))
+        result = mf.bridges.flax.audit(model, x)
+        kernel = model.one.kernel[...]
+        assert result.layers == ("one", "two", "head")
+        assert type(model.one) is nnx.Conv  # the copy was watched, not the model
+    assert result.activations == (None, "relu", "relu")
+    assert result.weight_var[0] == pytest.approx(80 * float(jnp.mean(kernel**2)), rel=1e-5)
+    # of 20 positions 2 at each end see 3 and 4 of 5
+    share = (16 * 5 + 2 * (3 + 4)) / 100
+    assert result.predicted_variance[0] == pytest.approx(share * result.weight_var[0], rel=0.02)
+    assert not [f for f in result.findings if f.kind == "theory"]
+    error = 5 * np.sqrt(np.array([1, 2, 3]) * 5 / 50)
+    assert np.all(np.abs(result.variance / result.predicted_variance - 1) <= error)
+    assert np.all(np.abs(result.gradient / result.predicted_gradient - 1) <= error)

@@ -270,7 +270,7 @@ def test_unclipped() -> None:
         ({"phi": "shifted_relu", "sparsity": 0.8, "q": [1.0, 2.0]}, ["q", "one variance"]),
         ({"phi": "shifted_relu", "sparsity": 0.8, "clip": "round"}, ["clip", "two-sided"]),
         ({"phi": "shifted_relu", "sparsity": 0.8, "width": 0}, ["width", "0"]),
-        ({"phi": "shifted_relu", "sparsity": 0.8, "weights": "uniform"}, ["weights", "uniform"]),
+        ({"phi": "shifted_relu", "sparsity": 0.8, "weights": "nothing"}, ["weights", "nothing"]),
         ({"phi": "shifted_relu", "sparsity": 0.8, "m": 0.0}, ["m", "0.0"]),
         ({"phi": "shifted_relu", "sparsity": 0.8, "m": 1.0, "slope": 0.5}, ["slope, m"]),
         ({"phi": "shifted_relu", "sparsity": 0.8, "margin": -1}, ["margin", "-1"]),

@@ -129,7 +129,7 @@ def test_levels_of_a_risk() -> None:
         ({"sparsity": [0.5], "m": [2.0, 1.0]}, "m: must be increasing"),
         ({"sparsity": [0.5], "q": -1.0}, "q"), ({}, "sparsity, tau"),
         ({"phi": "tanh"}, "bounded"), ({"phi": "gelu", "sparsity": [0.5]}, "sparsity"),
-        ({"sparsity": [0.5], "weights": "uniform"}, "weights"),
+        ({"sparsity": [0.5], "weights": "nothing"}, "weights"),
     ],
 )  # fmt: skip
 def test_bad_input(arguments: dict[str, Any], words: str) -> None:

@@ -21,8 +21,11 @@ ALL = [
     ensembles.MaskedOrthogonal(0.3),
     ensembles.MaskedOrthogonal(0.8),
     ensembles.SparseOrthogonal(0.3),
+    ensembles.Uniform(),
+    ensembles.TruncatedNormal(),
+    ensembles.DeltaOrthogonal(),
 ]
-SPREADS = [1, 0, 4, 1, 1, 1 - 0.09, 1 - 0.64, 0]
+SPREADS = [1, 0, 4, 1, 1, 1 - 0.09, 1 - 0.64, 0, 1, 1, 0]
 each = pytest.mark.parametrize("ensemble", ALL, ids=str)
 
 
@@ -123,3 +126,30 @@ def test_networks_take_names_and_ensembles() -> None:
         mf.Network("tanh", 1.0, weights="haar")
     with pytest.raises(TypeError, match="weights: "):
         mf.Network("tanh", 1.0, weights=0.5)  # pyright: ignore[reportArgumentType]
+
+
+def test_bounded_entries() -> None:
+    """Uniform to sqrt(3) deviations; a Gaussian cut at 2 is rescaled: 2 / sqrt(0.7737...)."""
+    for ensemble, most in (
+        (ensembles.Uniform(), math.sqrt(3)),
+        (ensembles.TruncatedNormal(), 2.27375),
+    ):
+        entries = ensemble.draw(jax.random.key(2), 300, 300, 300.0, jnp.float32)
+        largest = float(jnp.max(jnp.abs(entries)))
+        assert most * 0.999 <= largest <= most * 1.00001
+
+
+def test_kernels() -> None:
+    """One matrix for most; delta-orthogonal ones are 0 but at their centre."""
+    key, delta = jax.random.key(0), ensembles.DeltaOrthogonal()
+    kernel = np.array(delta.draw_kernel(key, (3, 5), 16, 8, 2.0, jnp.float32))
+    assert kernel.shape == (16, 3, 5, 8)
+    centre = kernel[:, 1, 2].copy()
+    kernel[:, 1, 2] = 0
+    assert not kernel.any()
+    np.testing.assert_allclose(centre.T @ centre, 2.0 * 16 / 8 * np.eye(8), atol=1e-5)
+    with pytest.raises(ValueError, match=r"shape: .*odd sizes, got \(2, 3\)"):
+        delta.draw_kernel(key, (2, 3), 16, 8, 2.0)
+    flat = ensembles.Orthogonal().draw_kernel(key, (3, 5), 16, 8, 2.0, jnp.float32)
+    rows = np.asarray(flat).reshape(16, -1)
+    np.testing.assert_allclose(rows @ rows.T, 2.0 * np.eye(16), atol=1e-5)

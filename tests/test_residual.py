@@ -39,7 +39,8 @@ def test_one_gaussian_matrix_beside_the_skip() -> None:
     """`a + G`: the Stieltjes transform solves Dozier and Silverstein's cubic equation."""
     a, v = 1.3, 0.6
     spectrum = mf.residual_spectrum(network("identity", v), 1, skip=a, branch_var=1.0)
-    for s in np.linspace(*spectrum.support[0], 9)[1:-1]:
+    low, high = spectrum.support[0]
+    for s in np.linspace(low, high, 9)[1:-1]:
         x = s * s
         # g = 1 / (a^2/(1 + v g) - x (1 + v g)), that is, with k = 1 + v g,
         # (k - 1)(a^2 - x k^2) = v k
@@ -123,7 +124,7 @@ def test_sampled_networks(
             # branches are normalised: each sees variance 1
             z = rng.standard_normal(n)
             z *= np.sqrt(n) / np.linalg.norm(z)
-            slope = box.slopes(z)
+            slope = np.asarray(box.slopes(z))
             W = np.asarray(ensemble.draw(jax.random.key(100 * draw + layer), n, n, branch_var))
             J = skip * J + W @ (slope[:, None] * J)
         s = np.sort(np.linalg.svd(J, compute_uv=False))

@@ -166,3 +166,42 @@ def test_bad_input() -> None:
         mf.jacobian_spectrum(mf.Network("sign", 1.0), 3)
     with pytest.raises(ValueError, match="p: "):
         mf.jacobian_spectrum(point, 3).quantile(1.5)
+
+
+@pytest.mark.parametrize(
+    ("phi", "q", "weights"),
+    [("relu", 1.0, "orthogonal"), ("tanh", 0.5, "gaussian"), ("leaky_relu", 1.0, "orthogonal")],
+)
+def test_layers_that_are_equal(phi: str, q: float, weights: str) -> None:
+    point = mf.critical(phi, q=q)
+    one = mf.jacobian_spectrum(point, 8, weights)
+    # not told that they are equal: one has another variance by rounding
+    other = mf.layered_spectrum(point, [q] * 7 + [q * (1 + 1e-15)], weights=weights)
+    p = np.linspace(0.55, 0.99, 9)
+    np.testing.assert_allclose(other.quantile(p), one.quantile(p), rtol=1e-8)
+    np.testing.assert_allclose(other.support, one.support, rtol=1e-9)
+    np.testing.assert_allclose([other.mean, other.variance], [one.mean, one.variance], rtol=1e-11)
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.75, 1.5])
+def test_one_rectangular_layer(ratio: float) -> None:
+    """Marchenko & Pastur: `s` from `|1 - sqrt(ratio)|` to `1 + sqrt(ratio)`."""
+    spectrum = mf.layered_spectrum(mf.Network("linear", 1.0), 1.0, widths=[400, 400 * ratio])
+    edges = [abs(1 - np.sqrt(ratio)), 1 + np.sqrt(ratio)]
+    np.testing.assert_allclose(spectrum.support, [edges], rtol=1e-11)
+    assert np.sum(spectrum.atoms[:, 1]) == pytest.approx(max(0, 1 - ratio), abs=1e-13)
+    s = np.linspace(*edges, 30)[1:-1]
+    x = s * s
+    density = np.sqrt((edges[1] ** 2 - x) * (x - edges[0] ** 2)) / (2 * np.pi * x)
+    np.testing.assert_allclose(spectrum.density(s), 2 * s * density, rtol=1e-9)
+
+
+def test_layers_that_do_not_fit() -> None:
+    network = mf.Network("tanh", 1.5)
+    with pytest.raises(ValueError, match="q: "):
+        mf.layered_spectrum([network, network], [1.0])
+    with pytest.raises(ValueError, match="widths: must be 3"):
+        mf.layered_spectrum([network, network], [1.0, 1.0], widths=[3, 4])
+    with pytest.raises(ValueError, match="square"):
+        weights = mf.ensembles.LowRank(0.5)
+        mf.layered_spectrum(network, [1.0], widths=[3, 4], weights=weights)

@@ -158,9 +158,11 @@ def test_a_second_slope_in_sampled_products(jump: float) -> None:
         seen.append(s / np.sqrt(np.mean(s**2)))
     limit = mf.universal_spectrum(v, jump)
     s = np.sort(np.concatenate(seen))
-    s = s[s < 0.99 * limit.atoms[0, 0]] if len(limit.atoms) and jump < 1 else s
     gap = np.abs(limit.cdf(s) - (np.arange(len(s)) + 0.5) / (4 * n))
-    assert np.max(gap) < 0.03
+    # at finite width the atom has a width of its own
+    gap = gap[np.abs(np.log(s / limit.atoms[0, 0])) > 0.03]
+    # four draws of how many rare slopes there are, beside 300 values each
+    assert np.max(gap) < 2 * np.sqrt(share * depth * n) / (2 * n) + 0.01
 
 
 # -- which class an activation is in --------------------------------------------------------------
@@ -272,11 +274,11 @@ def test_networks_approach_the_bernoulli_class() -> None:
 def test_networks_approach_the_smooth_class_like_a_root() -> None:
     limit = mf.universal_spectrum(1.0).s_max ** 2
     gaps = []
-    for depth in (64, 1024):
+    for depth in (16, 64):
         q = mf.q_for_depth("erf", depth)
         point = mf.critical("erf", q=q, weights="orthogonal")
         gaps.append(limit - mf.jacobian_spectrum(point, depth).s_max ** 2)
-    assert gaps == pytest.approx([4.857 - 4.386, 4.857 - 4.709], abs=2e-3)
+    assert gaps == pytest.approx([4.857 - 4.096, 4.857 - 4.386], abs=2e-3)
 
 
 def test_depth_of_the_limit() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meanfield.bridges.audit import Audit
 from meanfield.bridges.framework import framework
 from meanfield.bridges.hand_over import (
     HandOver,
@@ -24,12 +25,15 @@ from meanfield.bridges.hand_over import (
     recipe,
     weights_of,
 )
+from meanfield.bridges.jax_audit import Layer, Watch, audit_of
 from meanfield.ensembles import Ensemble
 
 if TYPE_CHECKING:
     import jax
 
-__all__ = ["describe", "init"]
+__all__ = ["audit", "describe", "init"]
+
+_FIX = "meanfield.bridges.equinox.init(model, {}, key)"
 
 
 def init(
@@ -113,6 +117,82 @@ def describe(
     """
     how = recipe(activation, q, weights, input_second_moment, output)
     return _hand_over(framework("equinox"), model, how, lambda *_: None)
+
+
+def audit(
+    model: Any, batch: Any, activation: Any = None, *, key: "jax.Array | None" = None
+) -> Audit:
+    r"""Variance, correlation, sparsity and gradient in a model, layer by layer, beside theory.
+
+    Args:
+        model: an equinox model that takes one input.
+        batch: its inputs along the first axis, over which it is mapped. Of the first 32 all
+            pairs are looked at; take 12 at least.
+        activation: the activation of the model, as for `meanfield.critical`; those of the
+            catalogue are recognised.
+        key: of a random direction at the output, whose gradient is taken.
+
+    Returns:
+        An `Audit`, which prints as a table, has findings, each with its fix, and a `plot`.
+
+    Raises:
+        ValueError: the batch has NaN, or meets no layer with weights.
+        ImportError: equinox is not installed.
+
+    Example:
+        >>> import equinox as eqx, jax, meanfield as mf
+        >>> net = eqx.nn.MLP(64, 64, 64, depth=15, key=jax.random.key(0))
+        >>> batch = jax.random.normal(jax.random.key(1), (12, 64))
+        >>> mf.bridges.equinox.audit(net, batch).findings[0].kind
+        'correlation'
+    """
+    eqx, jax = framework("equinox"), framework("jax")
+    found = {path: _seen(eqx, node, path) for path, node in _nodes(eqx, model, "")}
+    slots = {
+        path: slot
+        for path, slot in found.items()
+        if isinstance(slot, Slot) and slot.place != "embedding"
+    }
+
+    class Watched(eqx.Module):
+        layer: Any
+        path: str = eqx.field(static=True)
+        watch: Watch = eqx.field(static=True)
+
+        def __call__(self, x: Any, **options: Any) -> Any:
+            return self.watch(self.path, x, self.layer(x, **options))
+
+    names: list[str] = []
+
+    def one(moves: Any, x: Any) -> Any:
+        watch = Watch(moves)
+        watched = eqx.tree_at(
+            lambda m: [dict(_nodes(eqx, m, ""))[path] for path in slots], model,
+            [Watched(slot.layer, path, watch) for path, slot in slots.items()],
+        )  # fmt: skip
+        output = watched(x)
+        names[:] = watch.names
+        return output, watch.seen
+
+    def run(moves: Any) -> Any:
+        return *jax.vmap(one, in_axes=(None if moves is None else 0, 0))(moves, batch), [*names]
+
+    def layer_of(path: str) -> Layer:
+        slot, layer = slots[path], slots[path].layer
+        flat = np.full(layer.weight.shape, 1 / slot.fan_in, layer.weight.dtype)
+
+        def reached(shape: tuple[int, ...]) -> float:
+            """What the layer makes of ones by weights that sum to one."""
+            even = eqx.tree_at(lambda m: m.weight, layer, jax.numpy.asarray(flat))
+            if slot.has_bias:
+                even = eqx.tree_at(lambda m: m.bias, even, jax.numpy.zeros_like(layer.bias))
+            return float(jax.numpy.mean(even(jax.numpy.ones(shape, flat.dtype))))
+
+        axis = -1 - len(slot.field)
+        return Layer(path, slot.kind, layer.weight, layer.bias, slot.fan_in, axis, reached)
+
+    key = jax.random.key(0) if key is None else key
+    return audit_of(run, layer_of, batch, activation, key, _FIX)
 
 
 def _hand_over(eqx: Any, model: Any, how: Any, draw: Any) -> HandOver:

@@ -205,12 +205,24 @@ def _write(path: "Path", choice: "ClipChoice", drawn: Any) -> None:
     save_numbers(path, {**scalars, **arrays}, [scalars])
 
 
+def _risk_levels(field: "ClipDiagram") -> Any:
+    """Levels at which one network in a hundred strays: smooth in the sparsity, so of a few rows."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    rows = np.linspace(0, len(field.sparsity) - 1, 9).astype(int)
+    some = replace(field, subjects=tuple(field.subjects[k] for k in rows))
+    return np.interp(field.sparsity, field.sparsity[rows], some.risk_levels(0.01))
+
+
 def _draw(
     path: "Path", choice: "ClipChoice", curves: Any, field: Any, way: Any, drawn: Any
 ) -> None:
     """Five diagrams, or four where there is no map over sparsities."""
     from meanfield import plot
 
+    risks = {} if field is None else {0.01: _risk_levels(field)}
     with plot.style():
         figure = new_figure(15 if field is not None else 10, 8.4)
         panels = figure.subplots(2, 3 if field is not None else 2)
@@ -218,7 +230,7 @@ def _draw(
         plot.clip_choice(choice, panels[1, 0])
         plot.clip_trajectory(way, panels[1, 1], simulation=drawn)
         if field is not None:
-            plot.clip_map(field, panels[0, 2], choice=choice)
+            plot.clip_map(field, panels[0, 2], choice=choice, risks=risks)
             plot.clip_map(field, panels[1, 2], choice=choice, colour="curvature")
         figure.suptitle(
             f"{choice.activation.name}: weight_var {choice.weight_var:.5g}, bias_var "

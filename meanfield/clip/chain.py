@@ -69,10 +69,10 @@ def chain_of(
     start: float,
     depth: int,
     width: int,
-    leaves: float,
+    leaves: tuple[float, float],
     is_orthogonal: bool,
 ) -> Chain:
-    """The chain from one variance, until it is above another.
+    """The chain from one variance, until it leaves an interval.
 
     Args:
         moments: those of the clipped activation at variances.
@@ -81,7 +81,7 @@ def chain_of(
         start: the variance of the first layer.
         depth: layers after it.
         width: neurons a layer.
-        leaves: where the chain ends, or inf.
+        leaves: below the first and above the second variance the chain ends; 0 and inf for never.
         is_orthogonal: whether the weights are orthogonal.
     """
 
@@ -93,8 +93,10 @@ def chain_of(
             spread = spread - 2 * (weight_var * at.first) ** 2 * (K - bias_var) ** 2
         return mean, np.maximum(spread, 1e-12 * mean**2) / width
 
-    low = max(bias_var, _LOW * start)
-    high, leaving = (leaves, True) if np.isfinite(leaves) else _top(step, bias_var, start)
+    low = max(leaves[0], bias_var, _LOW * start)
+    high, leaving = leaves[1], True
+    if np.isinf(high):
+        high, leaving = _top(step, bias_var, start)
     near = np.geomspace(max(low, 0.5 * start), high, 32)
     relative = float(np.min(np.sqrt(step(near)[1]) / near))
     cells = int(np.clip(_CELLS_A_STEP * np.log(high / low) / relative, _FEWEST, _MOST))
@@ -102,7 +104,8 @@ def chain_of(
     centre = np.sqrt(edges[1:] * edges[:-1])
     mean, variance = step(centre)
     below = _below(np.maximum(edges - bias_var, 0.0), mean, variance)
-    below[:, 0] = 0.0  # what is lower is in the first cell
+    if leaves[0] < low:
+        below[:, 0] = 0.0  # what is lower is in the first cell
     if not leaving:
         below[:, -1] = 1.0
     transition = np.diff(below, axis=1)

@@ -224,7 +224,7 @@ class ClipChoice:
 
     def chain(
         self, depth: int | None = None, width: int | None = None, q0: float | None = None,
-        leaves: float = inf,
+        leaves: tuple[float, float] = (0.0, inf),
     ) -> Chain:  # fmt: skip
         """The law of the variance in networks of finite width; see `meanfield.clip.chain`.
 
@@ -232,7 +232,7 @@ class ClipChoice:
             depth: layers after the first; the depth of the choice if not given.
             width: neurons a layer; that of the choice if not given.
             q0: variance of the first layer; `q` if not given.
-            leaves: variance above which a network counts as gone.
+            leaves: below the first and above the second variance a network counts as gone.
         """
         closed = self.subject.closed
 
@@ -257,6 +257,8 @@ class ClipChoice:
     ) -> float:
         """Share of finite networks whose variance exceeds `beyond * q` in some layer.
 
+        Or falls out of the basin of `q` below, where that has such an end.
+
         Args:
             depth: layers after the first, which starts at `q`; that of the choice if not given.
             width: neurons a layer; that of the choice if not given.
@@ -276,7 +278,8 @@ class ClipChoice:
         """
         if not 1 < beyond < inf:
             raise ValueError(f"beyond: must be a finite factor above 1, got {beyond!r}")
-        return float(self.chain(depth, width, leaves=beyond * self.q).left[-1])
+        low = self.edges[0] if self.edges[0] < self.q else 0.0
+        return float(self.chain(depth, width, leaves=(low, beyond * self.q)).left[-1])
 
     @cached_property
     def verdict(self) -> ClipVerdict:

@@ -98,7 +98,7 @@ class ClipDiagram:
                 scan = scan_of(subject.clippable(self.q), self.q, subject.name)
                 highest = highest_of(scan.edge, scan.m, self.q, subject.is_bounded)
                 noisy = Noisy(subject.clippable(highest), self.q, self.size, subject.name)
-                levels[row] = largest_by_risk(noisy, scan, risk)
+                levels[row] = largest_by_risk(noisy, scan, risk, highest)
             except ValueError:
                 continue
         return levels

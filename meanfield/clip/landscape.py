@@ -20,8 +20,9 @@ __all__ = ["Edges", "edges_of_basin", "grid"]
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
+_NEAR = 0.25  # of the ends of an interval: a dip of the cubic so low is looked at itself
 _LOWEST = 1e-6  # of the chosen variance
-_DOWN, _UP = 24, 56  # intervals below and above
+_DOWN, _UP = 40, 56  # intervals below and above
 
 
 class Edges(NamedTuple):
@@ -33,10 +34,9 @@ class Edges(NamedTuple):
 
 def grid(q: float, highest: float) -> tuple[Array, Array]:
     """Variances below `q`, going down, and above it, going up to the `highest`; `q` first."""
-    down = np.geomspace(1.0, _LOWEST, _DOWN + 1)
     # denser next to q, where the first edge is looked for
-    up = np.linspace(0.0, 1.0, _UP + 1) ** 1.5
-    return q * down, q * np.exp(up * np.log(max(highest / q, 1.001)))
+    down, up = (np.linspace(0.0, 1.0, count + 1) ** 1.5 for count in (_DOWN, _UP))
+    return q * np.exp(down * np.log(_LOWEST)), q * np.exp(up * np.log(max(highest / q, 1.001)))
 
 
 def edges_of_basin(
@@ -72,7 +72,7 @@ def _first_return(
         root = np.sqrt(np.maximum(b * b - 3 * a * c, 0.0))
         t = np.where(sign * b > 0, -c / (b + sign * root), (-b + sign * root) / (3 * a))
         dip = h0 + t * (c + t * (b + t * a))
-        back = ~inside | (turns & (sign * dip < 0.02 * np.minimum(abs(h0), abs(h1))))
+        back = ~inside | (turns & (sign * dip < _NEAR * np.minimum(abs(h0), abs(h1))))
     row = np.flatnonzero(np.any(back, axis=1))
     result = np.full(len(value), np.nan)
     while len(row):

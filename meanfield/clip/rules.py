@@ -69,7 +69,7 @@ def largest_by_margin(
     )  # fmt: skip
 
 
-def largest_by_risk(of: Noisy, scan: Scan, risk: float) -> float:
+def largest_by_risk(of: Noisy, scan: Scan, risk: float, highest: float) -> float:
     """The largest `m` at which no more than a share of networks strays.
 
     Raises:
@@ -82,10 +82,11 @@ def largest_by_risk(of: Noisy, scan: Scan, risk: float) -> float:
         result = []
         for m in levels.tolist():
             edge = edge_of(of.clippable.moments(np.array([m]), of.q), of.q)
+            below = ends_of(of.clippable, np.array([m]), of.q, edge, highest).below[0]
             chain = chain_of(
                 lambda K, m=m: of.clippable.moments(m, K), float(edge.weight_var[0]),
-                float(edge.bias_var[0]), of.q, size.depth, size.width, STRAYED * of.q,
-                is_orthogonal,
+                float(edge.bias_var[0]), of.q, size.depth, size.width,
+                (float(np.nan_to_num(below)), STRAYED * of.q), is_orthogonal,
             )  # fmt: skip
             result.append(np.log(risk / max(chain.left[-1], 1e-12)))
         return np.array(result)
@@ -110,16 +111,17 @@ def _largest(
     # beyond, V' is 1 within rounding and so is everything else
     possible = scan.m[scan.valid & (scan.edge.slope < 1 - 1e-9)]
     m = np.unique(np.append(possible[:: max(len(possible) // levels, 1)], possible[-1:]))
-    wide = excess(m) >= 0
-    if not np.any(wide):
-        raise ValueError(none)
-    last = int(np.flatnonzero(wide)[-1])
-    if last == len(m) - 1:
-        raise ValueError(every)
 
     def at(level: float) -> float:
         return float(excess(np.array([level]))[0])
 
-    root: Any = brentq(at, float(m[last]), float(m[last + 1]), xtol=1e-300, rtol=np.float64(_CLOSE))
+    k = len(m) - 1
+    while k >= 0 and not at(m[k]) >= 0:
+        k -= 1
+    if k < 0:
+        raise ValueError(none)
+    if k == len(m) - 1:
+        raise ValueError(every)
+    root: Any = brentq(at, m[k], m[k + 1], xtol=1e-300, rtol=np.float64(_CLOSE))
     # where it falls in one step, clearly before that: there the map touches the diagonal
     return float(root) if abs(at(root)) < 1e-4 else float(root) * (1 - _BEFORE)

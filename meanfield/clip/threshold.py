@@ -126,8 +126,15 @@ def clip_threshold(
         if margin is not None:
             level = largest_by_margin(noisy, scan, positive("margin", margin), sampling, highest)
         else:
-            level = largest_by_risk(noisy, scan, share("risk", risk, "networks"))
-        return choice_at(subject, level, q, size)
+            level = largest_by_risk(noisy, scan, share("risk", risk, "networks"), highest)
+        choice = choice_at(subject, level, q, size)
+        if margin is not None and choice.margin(sampling=sampling) < margin * (1 - 1e-6):
+            raise UnresolvedError(
+                f"margin: the basin of q = {q:.6g} of {choice.activation.name} ends nearer than "
+                "its samples say: its fixed points are too close to be told apart; ask for another "
+                "margin, or choose by `slope`"
+            )
+        return choice
     wanted = number("slope", 0.7 if slope is None else slope)
     if not abs(wanted) < 1:
         raise ValueError(

@@ -13,7 +13,7 @@ from meanfield.precision import EPS
 __all__ = ["CurveLaw", "solved"]
 
 Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Complex = Any  # arrays of complex128, which NumPy's stubs lose in every operation
 
 _HALVINGS = 100
 _STEPS = 60

@@ -154,7 +154,7 @@ class Isometry:
         Args:
             q: a variance on the edge of chaos; `best_q` if not given.
             weights: one ensemble or several; those of the table if not given.
-            depths: numbers of layers; powers of 2 up to `depth` if not given.
+            depths: numbers of layers; powers of 2, and `depth`, if not given.
         """
         q = self.best_q if q is None else float(q)
         kinds = (
@@ -163,7 +163,7 @@ class Isometry:
             else list(dict.fromkeys(row.weights for row in self.table))
         )
         if depths is None:
-            depths = [d for d in (2**k for k in range(self.depth.bit_length())) if d < self.depth]
+            depths = [2**k for k in range(1, self.depth.bit_length()) if 2**k < self.depth]
             depths = [*depths, self.depth]
         rows = [
             [_row(self.activation, q, kind, checked_depth(d)) for d in depths] for kind in kinds

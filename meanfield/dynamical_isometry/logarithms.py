@@ -12,6 +12,8 @@ over all `x > 0`. With `u = -e^t` below all `X = phi'^2` everything is real and 
 with `n = 1 + m`: no curve, no edges, no poles, at any depth.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,4 +66,5 @@ def log_moments(
 def _root(x: Array, p: Array, share: float, low: float, high: float) -> float:
     from scipy.optimize import brentq
 
-    return float(brentq(lambda t: (x / (np.exp(t) + x)) @ p - share, low, high, xtol=1e-14))
+    root: Any = brentq(lambda t: (x / (np.exp(t) + x)) @ p - share, low, high, xtol=1e-14)
+    return float(root)

@@ -146,7 +146,7 @@ class ResidualSpectrum(CurveLaw):
     @cached_property
     def _resolved(self) -> "_Resolved":
         """On panels and at points so many that more change nothing."""
-        finer = slopes(self.activation, self.q, 1)
+        finer, missed, tail = slopes(self.activation, self.q, 1), np.inf, np.inf
         for parts in _PARTS:
             law, finer = finer, slopes(self.activation, self.q, 2 * parts)
             table = self._transform(law).table(_COUNTS[0])
@@ -223,7 +223,8 @@ def _cosines(table: Table) -> Array:
     from scipy.fft import dct
 
     n = len(table.w)
-    c = dct(_masses(table) / (np.pi / n), type=2) / n
+    c: Any = dct(_masses(table) / (np.pi / n), type=2)
+    c /= n
     c[0] *= 0.5
     return c
 

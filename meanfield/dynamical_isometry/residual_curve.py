@@ -1,7 +1,7 @@
 """The curve of a residual network in the plane of `log u`; `residual` has the formulas."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from meanfield.spectrum.slope import slope_pieces
 __all__ = ["ResidualTransform", "Slopes", "Table", "slopes"]
 
 Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Complex = Any  # arrays of complex128, which NumPy's stubs lose in every operation
 
 _SIGMAS = 12
 _UNSEEN = 1e-30  # probability that is left out
@@ -141,10 +141,11 @@ class ResidualTransform:
         density = -self.at(w, near).M.imag / np.pi
         return Table(wanted, w, near, density, ends, reaches_zero)
 
-    def _traced(self) -> tuple[Complex, Complex, Array, bool]:
+    def _traced(self) -> tuple[Any, ...]:
         """Points from edge to edge, `T` and `log x` there, and whether the last would be 0."""
         top = self._edge(0.0, 1, 1.0, float(np.log(self.law.x[-1])) + 1.0)
-        found, w = [top], np.array([top[0] + 1j * _STEP])
+        w: Complex = np.array([top[0] + 1j * _STEP])
+        found = [top]
         T = np.array([top[1] * (1 - 1j)])  # it turns below the axis
         for _ in range(_MOST_STEPS):
             for _ in range(2):
@@ -189,10 +190,9 @@ class ResidualTransform:
         known = np.abs(D) > _CLOSE * np.exp(-t)  # a difference of terms like 1 / (u - X)
         t, D = t[known], D[known]
         changes = np.flatnonzero(D[:-1] * D[1:] < 0)
+        root: Any = -np.inf
         if len(changes):
             k = changes[np.argmin(np.abs(end + side * np.exp(t[changes]) - near))]
             root = brentq(lambda t: float(at(np.array([t])).slope.real[0]), t[k], t[k + 1])
-        else:
-            root = -np.inf
         point = at(np.array([root]))
         return end + side * np.exp(root) + 1j * angle, complex(point.T[0]), float(point.F.real[0])

@@ -1,6 +1,7 @@
 """The spread of `phi'^2` along the whole edge of chaos, and where on it a depth can be afforded."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +121,10 @@ class EdgeScan:
         ends = float(np.log(inside)), float(np.log(outside))
         if above(ends[1]) <= 0:
             return outside
-        return float(np.exp(brentq(above, *ends, xtol=1e-15))) if above(ends[0]) < 0 else inside
+        if above(ends[0]) >= 0:
+            return inside
+        root: Any = brentq(above, *ends, xtol=1e-15)
+        return float(np.exp(root))
 
 
 @remembered

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["CLASSES", "UniversalSpectrum", "universal_spectrum"]
 
 Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Complex = Any  # arrays of complex128, which NumPy's stubs lose in every operation
 
 CLASSES = {"bernoulli": 0.0, "smooth": 1.0}
 

@@ -25,6 +25,7 @@ from meanfield.precision import EPS
 __all__ = ["Dual", "Slopes", "dual", "dual_of_slopes"]
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 _MANY = 64  # pairs of variances from which on series are less work
 
@@ -97,7 +98,7 @@ def _second(
 
 
 def _differences(
-    activation: Activation, state: State, rows: Array, columns: Array, derivative: bool
+    activation: Activation, state: State, rows: Indices, columns: Indices, derivative: bool
 ) -> tuple[Array, Array]:
     """`E[(f(u_a) - f(u_b))^2] / 2` of pairs, and bounds of its error."""
     distinct, which = np.unique(state.variance, return_inverse=True)
@@ -110,7 +111,7 @@ def _differences(
 
 
 def _with_silent(
-    activation: Activation, state: State, rows: Array, columns: Array, derivative: bool
+    activation: Activation, state: State, rows: Indices, columns: Indices, derivative: bool
 ) -> tuple[Array, Array]:
     """The same where signals are 0, which stay so if `phi(0) = 0`."""
     heard = (state.variance[rows] > 0) & (state.variance[columns] > 0)

@@ -22,6 +22,7 @@ __all__ = ["VarianceTrajectory", "checked_depth", "variance_trajectory"]
 Array = NDArray[np.float64]
 
 _CHUNK = 1 << 14  # layers run through at once
+_LEAST = 128  # also if fewer are wanted: every other number of them is a program to compile
 _TOP = 1024  # binades: all that float64 has
 _BINADES = 2048  # more than there are in any table
 _TINY = float(np.finfo(np.float64).tiny)  # what is smaller may be flushed to 0
@@ -112,7 +113,7 @@ def _run(V: "VarianceMap", table: Table, start: Array, depth: int) -> tuple[Arra
         np.pad(table.coefficients, (cells, (0, 0))), np.pad(table.error, cells),
         np.int64(table.lowest), np.int64(len(table.first) - 2),
     )  # fmt: skip
-    chunk = min(_CHUNK, 1 << max(depth - 1, 0).bit_length())
+    chunk = min(_CHUNK, max(_LEAST, 1 << max(depth - 1, 0).bit_length()))
     with concrete():
         state, done = (variance[0], error[0]), 0
         while done < depth:
@@ -122,7 +123,7 @@ def _run(V: "VarianceMap", table: Table, start: Array, depth: int) -> tuple[Arra
                 whole[done + 1 : done + 1 + count] = part[:count]
             done += count
             state = (layers[0][-1], layers[1][-1])
-            if chunk > 1 and all(np.array_equal(part[-1], part[-2]) for part in layers):
+            if all(np.array_equal(part[-1], part[-2]) for part in layers):
                 variance[done + 1 :], error[done + 1 :] = state
                 break
     return variance, error

@@ -19,6 +19,7 @@ _POINTS = 500
 _LEFT_OUT = 1e-3  # probability beyond the lower end of a logarithmic axis
 _LOW = 5e-3  # of the highest density: a logarithmic axis begins where there is more
 _NEAR_ZERO = 0.04  # of the axis: a density that grows towards 0 is cut at what it is there
+_SHOWN = 0.98  # of the axis: nor shall a density that grows towards an edge flatten the rest
 _BINS = 60
 _LEAST = 1e-300
 
@@ -134,8 +135,10 @@ def _curve(result: Any, log: bool) -> tuple[Array, Array, float, float, float]:
     low = float(np.min([*starts, *places]))
     high = float(np.max([*x, *places]))
     # a density that is infinite at 0, or nearly, would flatten all else
-    tall = f[x > low + _NEAR_ZERO * (high - low)] if not log else f
-    return x, f, low, high, 1.15 * float(np.max(tall, initial=0.0)) or 1.0
+    if not log and len(x):
+        even = np.linspace(low + _NEAR_ZERO * (high - low), high, _POINTS)
+        return x, f, low, high, 1.2 * float(np.quantile(np.interp(even, x, f), _SHOWN)) or 1.0
+    return x, f, low, high, 1.15 * float(np.max(f, initial=0.0)) or 1.0
 
 
 def _logarithms(result: Any, low: float, high: float, bend: Array) -> tuple[Array, Array]:

@@ -18,7 +18,7 @@ from meanfield.legendre import ORDER, coefficients
 
 __all__ = ["Elementwise", "elementwise"]
 
-_REACHES = (2.0**40, 2.0**16, 2.0**8, LEAST_REACH)  # the farthest that can be sampled
+_REACHES = (2.0**40, 2.0**8, LEAST_REACH)  # the farthest that can be sampled
 
 
 class Elementwise(NamedTuple):

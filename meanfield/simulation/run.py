@@ -55,8 +55,9 @@ def simulate(
 
     Args:
         network: a `Network` or a `FixedPoint`.
-        width: of all layers, at least 2, or of each; that of the inputs is that of the first layer.
-        depth: number of layers; may be left out where `width` lists them.
+        width: of all layers, at least 2; or of each, `depth` numbers, or `depth + 1` with that of
+            the inputs first (else as wide as the first layer).
+        depth: number of layers; may be left out where `width` lists those of all layers.
         draws: number of networks.
         q: variance of the first layer's pre-activations, above `bias_var`. By default that of the
             `FixedPoint`, or the one stable variance of the network, or, where there is none above
@@ -140,9 +141,12 @@ def _widths(width: Any, depth: int | None, ensemble: Ensemble) -> tuple[int, ...
         each = [_count("width", width, 2)] * _count("depth", depth, 1)
     else:
         each = [_count("width", n, 2) for n in width]
-        if not each or depth not in (None, len(each)):
-            raise ValueError(f"depth: must be the number of widths, {len(each)}, got {depth!r}")
-    widths = each[0], *each
+        if not each or depth == 0 or depth not in (None, len(each), len(each) - 1):
+            raise ValueError(
+                f"depth: must be the number of widths, {len(each)}, or one less where that of the "
+                f"inputs comes first; got {depth!r}"
+            )
+    widths = tuple(each) if depth == len(each) - 1 else (each[0], *each)
     for fan_in, fan_out in sorted(set(zip(widths[:-1], widths[1:], strict=True))):
         density = getattr(ensemble, "density", 1.0)
         if density * fan_in < 1:

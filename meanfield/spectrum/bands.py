@@ -1,4 +1,4 @@
-"""Where `X = phi'^2` lies: the smallest intervals that hold all of it, to the limits at infinity."""
+"""The smallest intervals that hold all of `X = phi'^2`, to its limits at infinity."""
 
 from math import ceil, log2
 

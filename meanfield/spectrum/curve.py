@@ -113,7 +113,8 @@ def follow(
 
     Args:
         transform: of the Jacobian.
-        low, high: the circles.
+        low: radius of the inner circle.
+        high: of the outer one.
         known: points of the component.
         parts: the `Component`s and atoms of the distribution that are known, all above it.
     """

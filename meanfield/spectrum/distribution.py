@@ -29,6 +29,7 @@ class Distribution:
 
     @cached_property
     def components(self) -> list[Component]:
+        """The parts that have a density."""
         return [part for part in self.parts if isinstance(part, Component)]
 
     @cached_property

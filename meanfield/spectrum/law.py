@@ -32,6 +32,7 @@ _RESOLVED = 1e-14
 _NEGLIGIBLE = 1e-18
 _TINIEST = 1e-130  # whose square is not yet 0
 _ROUNDING = 1e-12
+_SETTLED = 1e-9
 _NARROWEST = 1e-14  # standard deviations: less is rounding
 _LEAST_SEEN = 8.5  # standard deviations that an activation must go on for
 _AT_ONCE = 1 << 17  # numbers in a table of points and nodes
@@ -90,6 +91,7 @@ class SlopeLaw:
 
     @cached_property
     def mean(self) -> float:
+        """`E[X]`."""
         x, w = self.nodes
         return float((w @ x).real)
 
@@ -184,9 +186,10 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
     tails = [beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)]
     within = np.sort(np.column_stack(ends), axis=1)
     bands = union(np.concatenate([within, np.repeat(atoms[:, :1], 2, axis=1), *tails]))
-    limits = np.concatenate(tails).ravel()
+    # the ends of tails that have come to their limits
+    limits = [high for low, high in np.concatenate(tails) if high - low <= _SETTLED * high]
     turns = [pieces.squared(pieces.cuts, side) for side in (-1, 1)]
-    turns = np.unique(np.concatenate([*turns, limits[limits < np.inf]]))
+    turns = np.unique(np.concatenate([*turns, limits]))
     turns = turns[turns > _ROUNDING**2 * np.max(turns, initial=0.0)]
     return SlopeLaw(pieces, sigma, zero, atoms, left, right, value, density, bands, turns)
 

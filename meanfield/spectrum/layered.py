@@ -31,8 +31,8 @@ def layered_spectrum(
 ) -> Spectrum:
     r"""The singular values of the Jacobian of layers that differ, in the limit of wide layers.
 
-    `J = D_L W_L ... D_1 W_1` with `D_l = diag(phi_l'(z_l))`, `z_l ~ N(0, q_l)`: off the fixed point,
-    with several activations, or with layers of different widths.
+    `J = D_L W_L ... D_1 W_1` with `D_l = diag(phi_l'(z_l))` and `z_l ~ N(0, q_l)`: off the fixed
+    point, with several activations, or with layers of different widths.
 
     Args:
         layers: a `Network` or `FixedPoint` for each layer, from the input on; or one for all.
@@ -51,7 +51,8 @@ def layered_spectrum(
             rectangular matrices.
         UnresolvedError: the curve could not be followed.
 
-    The gaps between two bands of a spectrum are not told apart: its support is one interval.
+    Gaps between two bands of a spectrum are not told apart, its support is one interval; where
+    layers lose so many directions that a gap opens above 0, it may be refused.
 
     Source: free multiplicative convolution of Pennington, Schoenholz & Ganguli 2018, arXiv
     1802.09979, with a transform for each layer.
@@ -61,7 +62,7 @@ def layered_spectrum(
         >>> network = mf.Network("tanh", weight_var=1.5)
         >>> q = mf.variance_map(network).iterate(2.0, 15).variance
         >>> round(mf.layered_spectrum(network, q, weights="orthogonal").s_max, 6)
-        1.957033
+        2.294243
     """
     several = isinstance(layers, Sequence)
     points = list(layers) if isinstance(layers, Sequence) else [layers]
@@ -104,7 +105,7 @@ def layered_spectrum(
         law = slope_law(activation, variance)
         if law.at_zero == 1:
             raise MeanFieldError(
-                f"layers: phi' of {activation.name} is 0 at q = {variance:.6g}, so the Jacobian is 0"
+                f"layers: phi' of {activation.name} is 0 at q = {variance:.6g}: so is the Jacobian"
             )
         kind = Kind(count, law, ensemble, float(np.log(weight_var)), share, ratio)
         log_mean += count * (np.log(weight_var * ratio) + np.log(law.mean))

@@ -11,13 +11,14 @@ unknowns are `log m` and every `log u_l`. On the negative axis all is real and m
 the argument of `z` is turned from `pi` to 0.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.ensembles import Ensemble, Gaussian, LowRank, Orthogonal, OrthogonalLowRank
+from meanfield.ensembles import Ensemble, Gaussian, LowRank, OrthogonalLowRank
 from meanfield.errors import UnresolvedError
 from meanfield.legendre import ORDER, coefficients, nodes, tail
 from meanfield.spectrum.component import Component, at_halves, halves
@@ -32,6 +33,7 @@ Complex = NDArray[np.complex128]
 _DEFICIENT = LowRank, OrthogonalLowRank
 _ITERATIONS = 80
 _CLOSE = 1e-11
+_ON_AXIS = 1e-5  # an angle
 _STRIDE = 0.5
 _TURNS = 24  # steps of the argument of z
 _SKETCH = 48
@@ -67,7 +69,10 @@ class Kind:
         if isinstance(self.ensemble, Gaussian):
             return np.log(a * n), 1 / n
         if a == 1:
-            return -self.ensemble.log_s(m, n), -self.ensemble.log_s_slope(m, n)
+            value = -self.ensemble.log_s(m, n)
+            real = m.imag == 0  # below the axis, whatever became of the sign of 0
+            value.imag[real] = -np.abs(value.imag[real])
+            return value, -self.ensemble.log_s_slope(m, n)
         if a > 1:
             return np.full(m.shape, np.log(a) + 0j), np.zeros(m.shape, complex)
         before = 1 + a * m
@@ -78,12 +83,12 @@ def layered_distribution(kinds: list[Kind]) -> tuple[Distribution, float]:
     """The law of `log s^2` over the inputs, and a bound of the error of its distribution."""
     zero = max(0.0, 1 - min((1 - max(k.law.at_zero, k.rank_loss)) / k.share for k in kinds))
     negative = _negative(kinds, zero)
-    low, high = _edge(kinds, below=True) if zero == 0 else -np.inf, _edge(kinds, below=False)
+    low, high = _lower_edge(kinds, zero), _upper_edge(kinds)
     bottom = low if low > -np.inf else float(negative.y[-1])
     top = high if high < np.inf else float(negative.y[0])
     middle = np.linspace(0, np.pi, _SKETCH + 1)[1:-1]
     phi = np.concatenate([[1e-3, 1e-2], middle, [np.pi - 1e-2, np.pi - 1e-3]])
-    state = _turned(kinds, top - (top - bottom) * np.sin(0.5 * phi) ** 2, negative)
+    kinds, state = _turned(kinds, top - (top - bottom) * np.sin(0.5 * phi) ** 2, negative)
     edges = np.linspace(0, np.pi, _PANELS + 1)
     left, right, done = edges[:-1], edges[1:], []
     at = nodes(left, right)
@@ -152,7 +157,7 @@ def _sum(kinds: list[Kind], state: Complex) -> _Sum:
 def _solved(kinds: list[Kind], target: Complex, guess: Complex) -> Complex:
     """`log m` and the `log u`, in rows, at which `log z` is the target, by Newton's method."""
     state, active = guess.copy(), np.arange(len(target))
-    for _ in range(_ITERATIONS):
+    for iteration in range(_ITERATIONS):
         now = state[:, active]
         with np.errstate(all="ignore"):
             at = _sum(kinds, now)
@@ -165,17 +170,24 @@ def _solved(kinds: list[Kind], target: Complex, guess: Complex) -> Complex:
         step[:, ~np.isfinite(size)] = 0.0
         step *= np.minimum(1.0, _STRIDE / np.maximum(size, _CLOSE))
         new = now + step
-        # m and m/n stay below the axis and each u above it
-        new[0].imag = np.where(new[0].imag > 0, 0.5 * now[0].imag, new[0].imag)
-        new[1:].imag = np.where(new[1:].imag < 0, 0.5 * now[1:].imag, new[1:].imag)
+        # m and m/n stay below the axis and each u above it; in a gap they come to lie on it
+        new[0].imag = _kept(new[0].imag, now[0].imag, -1)
+        new[1:].imag = _kept(new[1:].imag, now[1:].imag, 1)
         state[:, active] = new
-        active = active[size > _CLOSE]
+        close = _CLOSE if iteration < _ITERATIONS // 2 else 1e3 * _CLOSE
+        active = active[np.max(np.abs(new - now), axis=0) > close]
         if not len(active):
             return state
     raise UnresolvedError(
         f"layers: the spectrum is not resolved near log s = {0.5 * target[active[0]].real:.6g}; "
         "ask for fewer layers"
     )
+
+
+def _kept(new: Array, now: Array, side: int) -> Array:
+    """Angles on one side of the axis."""
+    beyond = side * new < 0
+    return np.where(beyond, np.where(np.abs(now) < _ON_AXIS, 0.0, 0.5 * now), new)
 
 
 class _Negative(NamedTuple):
@@ -186,7 +198,13 @@ class _Negative(NamedTuple):
 
 
 def _negative(kinds: list[Kind], zero: float) -> _Negative:
-    t = np.linspace(-_REACH, _REACH, _SCAN)
+    # where it is the weights that lose directions, S_W sees no smaller a rest
+    rest = [
+        4 if kind.rank_loss > kind.law.at_zero else 2
+        for kind in kinds
+        if kind.rank_loss >= zero > 0
+    ]
+    t = np.linspace(-_REACH, _REACH / max(rest, default=1), _SCAN)
     m, n = -(1 - zero) / (1 + np.exp(-t)), zero + (1 - zero) / (1 + np.exp(t))
     state = [np.log(-m) - np.log(n) - 1j * np.pi]
     for kind in kinds:
@@ -197,16 +215,23 @@ def _negative(kinds: list[Kind], zero: float) -> _Negative:
     return _Negative(y[falling], np.array(state)[:, falling])
 
 
-def _turned(kinds: list[Kind], y: Array, negative: _Negative) -> Complex:
-    """The state on the upper side of the positive axis, from that on the negative one."""
+def _turned(kinds: list[Kind], y: Array, negative: _Negative) -> tuple[list[Kind], Complex]:
+    """The state on the upper side of the positive axis, from that on the negative one.
+
+    And the layers with laws that are resolved there.
+    """
     order = np.argsort(negative.y)
     state = np.array([np.interp(y, negative.y[order], row[order]) for row in negative.state])
     for angle in np.linspace(np.pi, 0, _TURNS + 1)[1:]:
         # off the axis, where it starts
         state[0].imag = np.maximum(state[0].imag, -np.pi + 1e-3)
         state[1:].imag = np.minimum(state[1:].imag, np.pi - 1e-3)
+        kinds = [
+            replace(kind, law=kind.law.refined(np.exp(log_u)))
+            for kind, log_u in zip(kinds, state[1:], strict=True)
+        ]
         state = _solved(kinds, y + 1j * angle, state)
-    return state
+    return kinds, state
 
 
 def _inverse(law: SlopeLaw, m: Array, n: Array, low: float, high: float) -> Array:
@@ -229,37 +254,75 @@ def _inverse(law: SlopeLaw, m: Array, n: Array, low: float, high: float) -> Arra
     return np.abs(place(0.5 * (a + b)))
 
 
-def _edge(kinds: list[Kind], below: bool) -> float:
-    """`log x` at the upper edge or the lower: where `log z` first turns, from outside."""
-    from scipy.optimize import brentq
-
-    bands = [(kind.law.bands[0, 0], kind.law.bands[-1, 1]) for kind in kinds]
-    if below and (
-        min(band[0] for band in bands) == 0
-        or not all(isinstance(k.ensemble, Orthogonal) and k.ratio == 1 for k in kinds)
-    ):
-        return -np.inf
-    if not below and max(band[1] for band in bands) == np.inf:
+def _upper_edge(kinds: list[Kind]) -> float:
+    """`log x` at the upper edge: where `log z` first turns, from infinity; inf if there is none."""
+    tops = [kind.law.bands[-1, 1] for kind in kinds]
+    if max(tops) == np.inf:
         return np.inf
 
     def state_of(t: Array) -> Complex:
-        m, n = (-1 - np.exp(t), -np.exp(t)) if below else (np.exp(t), 1 + np.exp(t))
+        m, n = np.exp(t), 1 + np.exp(t)
         rows = [np.log(m / n) + 0j]
-        for kind, band in zip(kinds, bands, strict=True):
-            gap = (0.0, band[0]) if below else (band[1], np.inf)
-            n_k = n if kind.share == 1 else 1 + kind.share * m
-            rows.append(np.log(_inverse(kind.law, m * kind.share, n_k, *gap)) + 0j)
+        for kind, top in zip(kinds, tops, strict=True):
+            u = _inverse(kind.law, m * kind.share, 1 + m * kind.share, top, np.inf)
+            rows.append(np.log(u) + 0j)
         return np.array(rows)
 
+    return _turning(kinds, state_of)
+
+
+def _lower_edge(kinds: list[Kind], zero: float) -> float:
+    """`log x` at the edge above 0: where `log z` first turns, from 0; -inf if there is no gap.
+
+    Below `m = zero - 1` some of the `u` have come through 0 into a gap below all slopes.
+    """
+
+    @np.errstate(divide="ignore")  # of what is not taken
+    def state_of(t: Array) -> Complex:
+        m, n = zero - 1 - np.exp(t), zero - np.exp(t)
+        rows = [np.log(np.abs(m / n)) - 1j * np.pi * (n > 0)]
+        for kind in kinds:
+            n_k = n if kind.share == 1 else 1 + kind.share * m
+            through = n_k < kind.law.at_zero
+            behind = _inverse(kind.law, m * kind.share, n_k, -np.inf, 0.0)
+            u = _inverse(kind.law, m * kind.share, n_k, 0.0, kind.law.bands[0, 0])
+            rows.append(np.where(through, np.log(u) + 0j, np.log(behind) + 1j * np.pi))
+        return np.array(rows)
+
+    near = state_of(np.array([-_REACH / 2]))
+    blocked = [
+        k.law.bands[0, 0] == 0 and u.imag == 0 for k, u in zip(kinds, near[1:, 0], strict=True)
+    ]
+    if any(blocked) or abs(_sum(kinds, near).log_z.imag[0]) > 1e-6:
+        return -np.inf
+    return _turning(kinds, state_of)
+
+
+def _turning(kinds: list[Kind], state_of: Callable[[Array], Complex]) -> float:
+    """`log z` where it turns first, of real states along a parameter."""
+    from scipy.optimize import brentq
+
     def slope(t: Array) -> Array:
-        at = _sum(kinds, state_of(t))
-        return (-1 + np.sum(at.by_u * at.pull / at.rate, axis=0)).real
+        """Negative until it turns: the slope, away from where m/n is 1."""
+        with np.errstate(all="ignore"):
+            state = state_of(t)
+            at = _sum(kinds, state)
+            side = np.where(state[0].imag == 0, 1.0, -1.0)
+            return side * (-1 + np.sum(at.by_u * at.pull / at.rate, axis=0)).real
 
     t = np.linspace(-_REACH, _REACH, _SCAN)
-    # log z falls with log(m/n), towards the edge
-    turned = slope(t) >= 0
+    turned = ~(slope(t) < 0)
     if not np.any(turned):
         return float(_sum(kinds, state_of(t[-1:])).log_z.real[0])
-    k = max(1, int(np.argmax(turned)))
-    root: Any = brentq(lambda t: slope(np.array([t]))[0], t[k - 1], t[k], xtol=1e-12)
+    # next to where it starts there is but rounding
+    k = (
+        int(np.flatnonzero(turned & (t > -0.7 * _REACH))[0])
+        if np.any(turned[t > -0.7 * _REACH])
+        else 1
+    )
+    ends = [float(slope(t[i : i + 1])[0]) for i in (k - 1, k)]
+    if ends[0] < 0 < ends[1]:
+        root: Any = brentq(lambda t: slope(np.array([t]))[0], t[k - 1], t[k], xtol=1e-12)
+    else:
+        root = t[k - 1]
     return float(_sum(kinds, state_of(np.array([root]))).log_z.real[0])

@@ -27,6 +27,7 @@ _BISECTIONS = 12
 _RESOLVED = 1e-13
 _SEEN = 8.0  # standard deviations: beyond is a probability of 1e-15
 _LEAST = 1e-14
+_TINIEST = 1e-130
 
 
 class _Branches(NamedTuple):
@@ -118,8 +119,8 @@ def _seen(law: SlopeLaw, branches: _Branches, low: float, high: float) -> tuple[
         )
         z = np.clip(np.concatenate([left + step, right - step]), -_SEEN, _SEEN)
         x = law.pieces.squared(law.sigma * z)
-        x = x[(x > low) & (x < high)]
-        ends.append(np.log(np.min(x) if end == 0 else np.max(x)))
+        x = np.append(x[(x > low) & (x < high)], high * _TINIEST if end == 0 else 2 * low)
+        ends.append(np.log(np.min(x[:-1], initial=x[-1]) if end == 0 else np.max(x)))
     return ends[0], ends[1]
 
 

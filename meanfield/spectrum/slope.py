@@ -121,8 +121,9 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
 
 
 def _falling(activation: Activation, left: Array, right: Array, slope: Array, noise: Array):
-    """The panels, those divided on which the slope falls by much: there it is known beside its
-    largest value, and is to be known beside itself.
+    """The panels, those divided on which the slope falls by much.
+
+    On these it is known beside its largest value, and is to be known beside itself.
     """
     size = np.abs(slope)
     with np.errstate(divide="ignore", invalid="ignore"):

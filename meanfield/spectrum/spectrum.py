@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.criticality import checked_numbers
-from meanfield.ensembles import Ensemble, ensemble_of
+from meanfield.ensembles import Ensemble, LowRank, OrthogonalLowRank, ensemble_of
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.maps.settle import settled_variance
@@ -19,6 +19,7 @@ from meanfield.spectrum.curve import Sketch, follow, sketch
 from meanfield.spectrum.distribution import Distribution
 from meanfield.spectrum.edges import circles
 from meanfield.spectrum.law import slope_law
+from meanfield.spectrum.layers import Kind, layered_distribution
 from meanfield.spectrum.single import single_layer
 from meanfield.spectrum.transform import Transform
 
@@ -28,6 +29,7 @@ Array = NDArray[np.float64]
 
 _ROUNDS = 6
 _MOVED = 1e-9
+_REFUSED = 1e-3  # an error of the distribution function that makes it useless
 _DENSER = 0, 128, 512
 _DPHI2, _DPHI4 = MOMENTS.index("dphi2"), MOMENTS.index("dphi4")
 
@@ -40,8 +42,8 @@ class Spectrum:
         activation: name of the activation.
         depth: number of layers.
         weights: the ensemble, as it was given.
-        q: variance of the pre-activations.
-        weight_var: variance of the weights times fan-in.
+        q: variance of the pre-activations, or of each layer.
+        weight_var: variance of the weights times fan-in, or of each layer.
         log_mean: `L log chi1`, the logarithm of `mean`.
         spread: `Var(s^2) / E[s^2]^2`.
         distribution: the law of `log s^2`.
@@ -53,8 +55,8 @@ class Spectrum:
     activation: str
     depth: int
     weights: str | Ensemble
-    q: float
-    weight_var: float
+    q: float | tuple[float, ...]
+    weight_var: float | tuple[float, ...]
     log_mean: float
     spread: float
     distribution: Distribution
@@ -170,13 +172,13 @@ class Spectrum:
             return float(np.exp(0.5 * y))
 
     def __repr__(self) -> str:
-        e = self.error
+        e, spread = self.error, self.log_variance
         lines = [
             f"Spectrum of the Jacobian of {self.activation}, {self.depth} layers, "
             f"{self.weights} weights",
             f"  {'mean of s^2':20} {digits(self.mean, self.mean * e)}",
             f"  {'variance of s^2':20} {digits(self.variance, self.variance * e)}",
-            f"  {'variance of log s':20} {digits(self.log_variance, max(1.0, self.log_variance) * e)}",
+            f"  {'variance of log s':20} {digits(spread, max(1.0, spread) * e)}",
         ]
         for low, high in self.support:
             ends = f"{digits(low, low * e)} to {digits(high, high * e)}"
@@ -196,7 +198,40 @@ def _like(asked: Array, result: Array) -> Any:
 def jacobian_spectrum(
     point: Network | FixedPoint, depth: int = 64, weights: str | Ensemble | None = None
 ) -> Spectrum:
-    r"""The singular values of the input-output Jacobian of a network of `depth` layers."""
+    r"""The singular values of the input-output Jacobian of a network, in the limit of wide layers.
+
+    `J = D W_L ... D W_1` with square `W_l` of the ensemble and diagonal `D` of `phi'(z)`,
+    `z ~ N(0, q)`, all free of one another:
+
+        E[s^2] = chi1^L,
+        Var(s^2) = chi1^(2L) L (E[phi'^4] / E[phi'^2]^2 - 1 + spread of the weights)
+
+    and the whole law from the S-transforms of `phi'^2` and of `W^T W`.
+
+    Args:
+        point: a `FixedPoint`, whose own `q` is used; or a `Network`, whose variance must settle.
+            For layers that differ, see `layered_spectrum`.
+        depth: number of layers, 1 or more.
+        weights: the ensemble: `"gaussian"`, `"orthogonal"` or one of `meanfield.ensembles`. That
+            of the network if not given.
+
+    Returns:
+        A `Spectrum`.
+
+    Raises:
+        ValueError: `depth` is not a number of layers, there is no such ensemble, `phi` jumps (so
+            that `chi1` is infinite), or the network has no single variance.
+        TypeError: `point` is neither.
+        UnresolvedError: the activation or the curve is not resolved.
+
+    Source: Pennington, Schoenholz & Ganguli 2018, arXiv 1802.09979, for the S-transforms.
+
+    Example:
+        >>> import meanfield as mf
+        >>> spectrum = mf.jacobian_spectrum(mf.critical("relu"), depth=8, weights="orthogonal")
+        >>> round(spectrum.s_max, 10), round(spectrum.quantile(0.75), 7)
+        (4.5135349313, 0.3863165)
+    """
     if not isinstance(depth, int | np.integer) or isinstance(depth, bool) or depth < 1:
         raise ValueError(f"depth: must be a number of layers, 1 or more, got {depth!r}")
     if not isinstance(point, Network | FixedPoint):
@@ -218,7 +253,17 @@ def jacobian_spectrum(
     relative = mean_error / mean if mean > 0 else 0.0
     second = moments.value[0, _DPHI4]
     spread = law.spread if np.isfinite(second) else np.inf
-    distribution, error = _distribution(Transform(law, ensemble, depth, log(weight_var)))
+    log_weight_var = log(weight_var)
+    if not isinstance(ensemble, LowRank | OrthogonalLowRank):
+        distribution, error = _distribution(Transform(law, ensemble, depth, log_weight_var))
+    else:  # not infinitely divisible: not each circle meets the curve once
+        kinds = [Kind(depth, law, ensemble, log_weight_var, 1.0, 1.0)]
+        distribution, error = layered_distribution(kinds)
+    if not error < _REFUSED:
+        raise UnresolvedError(
+            f"{activation.name}: the spectrum of {depth} layers is known to {error:.1g} only at "
+            f"q = {q:.6g}; ask for a smaller depth or q"
+        )
     return Spectrum(
         activation.name, depth, weights, q, weight_var,
         depth * log(chi1) if chi1 > 0 else -np.inf,

@@ -50,12 +50,12 @@ def matrix_of(adjacency: Any, directed: bool = False) -> tuple[Any, list[Any]]:
         raise MeanFieldError("adjacency: must have at least one node, got none")
     if np.iscomplexobj(adjacency):
         raise MeanFieldError("adjacency: weights must be real, got complex ones; take their moduli")
-    matrix = sparse.csr_array(adjacency, dtype=np.float64)
+    matrix: Any = sparse.csr_array(adjacency, dtype=np.float64)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     if not np.all(np.isfinite(matrix.data)):
         raise MeanFieldError("adjacency: weights must be finite, got nan or infinity")
-    return matrix, list(range(matrix.shape[0]))
+    return matrix, list(range(adjacency.shape[0]))
 
 
 def _from_networkx(graph: Any) -> tuple[Any, list[Any]]:
@@ -105,7 +105,7 @@ def read_edges(path: str | Path, directed: bool = False) -> tuple[Any, list[str]
         if not np.isfinite(weight):
             raise MeanFieldError(f"{where}: the weight must be finite, got {words[2]!r}")
         key = words[0], words[1]
-        same = key if directed or key in edges else key[::-1]
+        same = key if directed or key in edges else (words[1], words[0])
         if edges.get(same, weight) != weight:
             raise MeanFieldError(
                 f"{where}: the edge {words[0]} {words[1]} has weight {weight:g} here and "

@@ -49,7 +49,7 @@ def set_up(
     depth: int,
     residual_aggregation: float,
     normalisation: str | None,
-    residual_scale: Scale | None,
+    residual_scale: Scale | str | None,
     weight_var: ArrayLike | None,
     bias_var: float | None,
     q: float,
@@ -75,15 +75,12 @@ def set_up(
     similar = normalised(graph, "symmetric", self_loops) if normalisation == "row" else weighted
     spectrum = spectrum_of(mixed(similar, residual_aggregation) if both_ways else matrix)
     weights, bias = _variances(chosen, spectrum, q, weight_var, bias_var, int(depth))
-    if residual_scale == "depth":
-        residual_scale = float(depth) ** -0.5
-    elif callable(residual_scale):
-        residual_scale = float(residual_scale(int(depth)))
+    scale = _scale(residual_scale, int(depth))
     aggregated = Aggregate(compact(matrix))
 
     def block(place: int) -> Layer:
         inner = serial(activation(chosen), aggregated, dense(weights[place - 1], bias))
-        return inner if residual_scale is None else residual(inner, residual_scale)
+        return inner if scale is None else residual(inner, scale)
 
     return Setup(
         activation=chosen,
@@ -94,12 +91,24 @@ def set_up(
         depth=int(depth),
         normalisation=normalisation,
         residual_aggregation=float(residual_aggregation),
-        residual_scale=residual_scale,
+        residual_scale=scale,
         weight_var=weights,
         bias_var=bias,
         spectrum=spectrum,
         warnings=_warnings(graph, matrix, names, both_ways, chosen, spectrum),
     )
+
+
+def _scale(given: Scale | str | None, depth: int) -> float | None:
+    """Of residual branches, as a number."""
+    if isinstance(given, str):
+        if given != "depth":
+            raise ValueError(
+                "residual_scale: must be a number, a function of the depth, 'depth' (its power "
+                f"-1/2) or None, got {given!r}"
+            )
+        return depth**-0.5
+    return float(given(depth)) if callable(given) else given
 
 
 def _variances(
