@@ -16,6 +16,7 @@ from benchmarks.measure import compiled, in_turns, once, seconds, table, warm
 from benchmarks.networks import devices, networks
 from benchmarks.peers import CASES, error, exact
 from benchmarks.phase import phase
+from benchmarks.spectrum import spectrum
 from benchmarks.width import finite_width
 from meanfield.gaussian import MOMENTS
 
@@ -186,6 +187,7 @@ ALL = {
     "critical": critical,
     "second": second_activation,
     "phase": phase,
+    "spectrum": spectrum,
     "width": finite_width,
     "networks": networks,
     "devices": devices,

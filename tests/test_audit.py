@@ -151,6 +151,23 @@ def test_silent_units() -> None:
     assert ("sparsity", "layer2") in found or ("variance", "layer2") in found
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")  # of the network itself
+@pytest.mark.parametrize("phi", [TANH, RELU], ids=["tanh", "relu"])
+@pytest.mark.parametrize("scale", [0.0, 1e-14, 1e60])
+def test_what_dies_and_overflows(phi: Any, scale: float) -> None:
+    weights, biases = drawn(mf.critical("relu"), 60, 6)
+    result = audit([scale * w for w in weights], biases, phi, batch(12, 60))
+    first = result.findings[0]
+    if scale == 0:
+        assert (first.kind, first.layer) == ("variance", "layer0")
+        assert "outputs is 0" in first.what and "name the activation" in first.fix
+    elif scale < 1:
+        assert (first.kind, first.layer) == ("variance", "layer1") and "dies" in first.what
+    elif phi is RELU:
+        assert (first.kind, first.layer) == ("variance", "layer1") and "explodes" in first.what
+    assert str(result)
+
+
 def test_theory_and_model_part() -> None:
     """Where weights have a mean, and where they know what they see."""
     point = mf.critical("relu")

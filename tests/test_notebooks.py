@@ -143,3 +143,11 @@ def test_an_interrupted_study_goes_on(study, networks, small, tmp_path, monkeypa
         assert not tried[-1]["failed"] or len(tried) == len(ladder)
     assert study.long_table(rows).count("\n") == 1 + 3 + 1 + 3  # a line for each cell
     study.picture(rows, small.steps, 600)
+
+
+def test_the_notebook_on_graphs_runs():
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("sklearn")
+    book = nbformat.read(NOTEBOOKS / "graph_networks.ipynb", as_version=4)
+    where = {"metadata": {"path": str(NOTEBOOKS)}}
+    nbclient.NotebookClient(book, timeout=900, resources=where).execute()

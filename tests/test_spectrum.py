@@ -1,6 +1,7 @@
 """Jacobian spectra: the closed cases, the references, and what holds for every activation."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_scaling(case, a: float, b: float) -> None:
     """`a phi(b x)` at `q / b^2` has the slopes `a b phi'`."""
     phi, q, weights, depth = case
     point = mf.critical(phi, q=q)
-    base = mf.Activation(phi)
+    base: Any = mf.Activation(phi)
     scaled = mf.critical(mf.Activation(lambda x: a * base(b * x)), q=q / b**2)
     one, other = (mf.jacobian_spectrum(p, depth, weights) for p in (point, scaled))
     p = np.linspace(0.05, 0.95, 7)
@@ -190,7 +191,7 @@ def test_one_rectangular_layer(ratio: float) -> None:
     edges = [abs(1 - np.sqrt(ratio)), 1 + np.sqrt(ratio)]
     np.testing.assert_allclose(spectrum.support, [edges], rtol=1e-11)
     assert np.sum(spectrum.atoms[:, 1]) == pytest.approx(max(0, 1 - ratio), abs=1e-13)
-    s = np.linspace(*edges, 30)[1:-1]
+    s = np.linspace(edges[0], edges[1], 30)[1:-1]
     x = s * s
     density = np.sqrt((edges[1] ** 2 - x) * (x - edges[0] ** 2)) / (2 * np.pi * x)
     np.testing.assert_allclose(spectrum.density(s), 2 * s * density, rtol=1e-9)
@@ -205,3 +206,18 @@ def test_layers_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="square"):
         weights = mf.ensembles.LowRank(0.5)
         mf.layered_spectrum(network, [1.0], widths=[3, 4], weights=weights)
+
+
+@pytest.mark.parametrize("phi", ["tanh", "gelu", "elu"])
+def test_one_orthogonal_layer(phi: str) -> None:
+    """`s` is `|phi'(z)|`, scaled: its distribution function is that of `z` at the crossings."""
+    point = mf.critical(phi, q=1.0)
+    spectrum = mf.jacobian_spectrum(point, 1, "orthogonal")
+    assert len(spectrum.support) == 1
+    z = np.linspace(-8, 8, 800_001)
+    slope: Any = point.activation.sampled(z).slope
+    weight = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi) * (z[1] - z[0])
+    for s in (0.3, 0.6, 0.9):
+        below = np.sum(weight[np.sqrt(point.weight_var) * np.abs(slope) <= s])
+        assert spectrum.cdf(s) == pytest.approx(below, abs=3e-5)
+    assert spectrum.mean == pytest.approx(1, abs=1e-12)

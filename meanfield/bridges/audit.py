@@ -27,6 +27,7 @@ from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
 from meanfield.layers.dense import activation as activation_layer
 from meanfield.layers.dense import dense
+from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
 from meanfield.maps.moment import second_moment
 
@@ -40,6 +41,7 @@ _DEAD = 0.99  # a share of zeros above: the layer is silent
 _PARTED = 0.1  # relative, and
 _ERRORS = 5.0  # in standard errors: theory and model have parted
 _CLOSE = 0.05  # a weight variance that is critical, but for how it was drawn
+_LEAST = 1e-10  # variances below, or as far above 1, have no theory worth its time
 _CRITICAL = "critical already: take fewer layers, or skip connections"
 _COHERENT = 0.05  # share of a weight's second moment that is its mean
 
@@ -211,20 +213,27 @@ class _Theory:
         for k, p in enumerate(passages):
             layer, feed = dense(p.weight_var * p.reached, p.bias_var), feeds[k]
             if feed is None:
-                self.states.append(layer(p.before.state))
+                self.states.append(_anew(layer, p.before.state))
                 self.steps[k] = np.mean(self.states[k].variance)
                 continue
             j, phi = feed
+            sizes = self.states[j].variance
+            least = 1e-150 if phi.is_homogeneous else _LEAST
+            if not np.all((sizes > least) & (sizes < 1 / least)):
+                self.states.append(_anew(layer, p.before.state))
+                continue
             try:
-                self.states.append(layer(activation_layer(phi)(self.states[j])))
+                with np.errstate(all="ignore"):
+                    self.states.append(layer(activation_layer(phi)(self.states[j])))
                 self._one_step(k, j, phi)
             except MeanFieldError:  # it died, or is beyond what float64 can tell
-                self.states.append(layer(p.before.state))
+                self.states.append(_anew(layer, p.before.state))
 
     def _one_step(self, k: int, j: int, phi: Activation) -> None:
         p, measured = self.passages[k], self.passages[j].after.variance
-        squares = second_moment(phi, measured, derivatives=False).value
-        self.steps[k] = p.weight_var * p.reached * np.mean(squares) + p.bias_var
+        if np.all(np.isfinite(measured)):
+            squares = second_moment(phi, measured, derivatives=False).value
+            self.steps[k] = p.weight_var * p.reached * np.mean(squares) + p.bias_var
         predicted = self.states[j].variance
         slopes = second_moment(phi, predicted, "dphi2", derivatives=False).value
         self.factors[k] = p.weight_var * p.reached * np.mean(slopes)
@@ -239,6 +248,14 @@ class _Theory:
             if len(seen_by) == 1 and isfinite(self.factors[seen_by[0]]):
                 result[j] = self.factors[seen_by[0]] * result[seen_by[0]]
         return result
+
+
+def _anew(layer: Layer, state: State) -> State:
+    """Behind a layer by what was measured before it; nan if that overflowed."""
+    if np.all(np.isfinite(state.variance)):
+        return layer(state)
+    unknown = np.full_like(state.one_minus, nan)
+    return replace(state, variance=unknown[0], one_minus=unknown)
 
 
 class _Findings:
@@ -317,7 +334,7 @@ class _Findings:
     def _parts(self) -> Finding | None:
         for k, p in enumerate(self.passages):
             measured, step = self.columns["variance"][k], self.columns["step_variance"][k]
-            if self.feeds[k] is None or not isfinite(measured) or not isfinite(step):
+            if self.feeds[k] is None or not 0 < measured < inf or not isfinite(step):
                 continue
             error = p.after.error + p.weight_var * p.before.error
             if abs(measured - step) > max(_ERRORS * error, _PARTED * step):
@@ -347,6 +364,8 @@ class _Findings:
 
     def _gradient(self) -> Finding | None:
         values = self.columns["gradient"]
+        if not isfinite(values[-1]):
+            return self._finding("gradient", len(values) - 1, "no gradient comes back to it")
         if len(values) > 1 and (crossing := self._crossing(values, backwards=True)):
             k, how = crossing
             return self._finding("gradient", k, f"the squared gradient, on its way back, {how}")

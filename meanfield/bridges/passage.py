@@ -112,8 +112,11 @@ def signal(values: Any, axis: int) -> Signal:
         spread = np.std(each, ddof=1) if len(each) >= 8 else few
         rows = units.reshape(len(units), -1) / np.sqrt(variance * units[0].size)[:, None]
         one_minus = np.clip(1 - rows @ rows.T, 0.0, 2.0)
+    silent = variance == 0  # it has no correlation
+    one_minus[silent] = one_minus[:, silent] = 1.0
     np.fill_diagonal(one_minus, 0.0)
-    one_minus[~np.isfinite(one_minus)] = 1.0
+    broken = ~np.isfinite(variance)
+    one_minus[broken] = one_minus[:, broken] = nan
     error = float(spread / np.sqrt(len(each)))
     return Signal(variance, one_minus, error, float(np.mean(units == 0)), sample, size)
 
@@ -170,6 +173,8 @@ def _recognised(
     def fits(phi: Callable[[Array], Any]) -> bool:
         return bool(np.max(np.abs(np.asarray(phi(z), np.float64) - h)) <= tolerance)
 
+    if not np.any(z):  # any function that is 0 there
+        return None
     for phi in ([] if given is None else [given]) + list(known.values()):
         if fits(phi.sampled.values):
             return phi

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ class Component:
         panel = np.clip(np.searchsorted(ends, above) - 1, 0, len(self.edges) - 2)
         c = self.above[panel]
         low, high = -np.ones(len(above)), np.ones(len(above))
-        slope = np.polynomial.legendre.legder(c, axis=1)
+        slope: Any = np.polynomial.legendre.legder(c, axis=1)
         t = np.zeros(len(above))
         for _ in range(_HALVINGS):
             off = series(c, t) - above

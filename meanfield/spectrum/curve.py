@@ -31,7 +31,10 @@ _NUDGE = 16 * EPS  # an edge can be an atom of X, where nothing is finite
 _FARTHEST = 320.0  # the square of exp(-320) is not yet 0
 _OUTWARDS = np.geomspace(1e-2, 600.0, 32)
 _RESOLVED = 1e-12
-_BISECTIONS = 10
+_BISECTIONS = 40
+_MANY = 64  # panels that are not resolved at once: by no singularity, but by noise
+_HALVINGS = 60
+_LOST = 1e-6
 
 
 class Sketch(NamedTuple):
@@ -126,20 +129,27 @@ def follow(
     inside = np.isfinite(known.y)
     known = Sketch(known.log_u[inside], known.y[inside])
     place = 2 * np.arcsin(np.sqrt(np.clip((top - known.y) / (top - bottom), 0.0, 1.0)))
-    ends = np.linspace(0.0, np.pi, _PANELS + 1)
+    # an atom of X that is all but an atom of the product leaves a singularity
+    images = transform.depth * (np.log(transform.law.atoms[:, 0]) + transform.log_weight_var)
+    images = images[(images > bottom) & (images < top)]
+    singular = 2 * np.arcsin(np.sqrt((top - images) / (top - bottom)))
+    ends = np.union1d(np.linspace(0.0, np.pi, _PANELS + 1), singular)
     left, right = ends[:-1], ends[1:]
+    between = float(np.min(known.log_u.real)), float(np.max(known.log_u.real))
     phi = nodes(left, right)
     guess = np.interp(phi, place, known.log_u.real) + 1j * np.interp(phi, place, known.log_u.imag)
     limit = _RESOLVED + 4 * EPS * transform.depth
     done = []
     for generation in range(_BISECTIONS):
         target = top - (top - bottom) * np.sin(0.5 * phi) ** 2
-        log_u, m = _solved(transform, target.ravel(), guess.ravel())
+        log_u, m = _solved(transform, target.ravel(), guess.ravel(), between)
         mass = -m.imag.reshape(phi.shape) / np.pi * 0.5 * (top - bottom) * np.sin(phi)
         log_u = log_u.reshape(phi.shape)
         series = coefficients(mass)
         missed = tail(series)
-        good = (missed < limit) | (generation == _BISECTIONS - 1)
+        good = missed < limit
+        if generation == _BISECTIONS - 1 or np.sum(~good) > _MANY:
+            good[:] = True
         done.append((left[good], right[good], series[good], missed[good], log_u[good, ORDER // 2]))
         if np.all(good):
             break
@@ -174,8 +184,13 @@ def _image(transform: Transform, r: float) -> float:
     return float(transform.at(np.array([np.log(r) + 0j])).F.real[0])
 
 
-def _solved(transform: Transform, target: Array, guess: Complex) -> tuple[Complex, Complex]:
-    """`log u` at which `F` is the target, and `m` there, by Newton's method."""
+def _solved(
+    transform: Transform, target: Array, guess: Complex, between: tuple[float, float]
+) -> tuple[Complex, Complex]:
+    """`log u` at which `F` is the target, and `m` there, by Newton's method.
+
+    Where it fails by bisecting radii between two logarithms.
+    """
     log_u, active = guess.copy(), np.arange(len(target))
     m = np.empty(len(target), complex)
     for _ in range(_ITERATIONS):
@@ -198,7 +213,18 @@ def _solved(transform: Transform, target: Array, guess: Complex) -> tuple[Comple
         active = active[~done]
         if not len(active):
             return log_u, m
+    low, high = (np.full(len(active), end) for end in between)
+    for _ in range(_HALVINGS):
+        log_r = 0.5 * (low + high)
+        new = log_r + 1j * angles(transform, log_r)
+        rises = transform.at(new).F.real < target[active]
+        low, high = np.where(rises, log_r, low), np.where(rises, high, log_r)
+    log_u[active], found = new, transform.at(new)
+    m[active] = found.m
+    lost = np.abs(found.F.real - target[active]) > _LOST * (1 + np.abs(target[active]))
+    if not np.any(lost):
+        return log_u, m
     raise UnresolvedError(
         f"depth: the spectrum of {transform.depth} layers is not resolved near log s = "
-        f"{0.5 * target[active[0]]:.6g}; ask for a smaller depth or q"
+        f"{0.5 * target[active[lost][0]]:.6g}; ask for a smaller depth or q"
     )

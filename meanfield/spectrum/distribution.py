@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.precision import EPS
 from meanfield.spectrum.component import Component
 
 __all__ = ["Distribution"]
@@ -71,8 +72,8 @@ class Distribution:
                 there = y > part.bottom
                 total[there] = 1 - part.tail(np.minimum(y[there], part.top))
             else:
-                total[y >= part[0]] += part[1]
-        total[y >= self.ends[1]] = 1.0
+                total[y >= _reached(part[0])] += part[1]
+        total[y >= _reached(self.ends[1])] = 1.0
         return np.clip(total, 0.0, 1.0)
 
     def quantile(self, p: Array) -> Array:
@@ -106,3 +107,8 @@ class Distribution:
             return float("nan"), float("nan")
         mean = float(w @ y / np.sum(w))
         return mean, float(w @ (y - mean) ** 2 / np.sum(w))
+
+
+def _reached(y: float) -> float:
+    """From where on a value counts as `y`, whose `s` is only known to rounding."""
+    return y - 4 * EPS * (1 + abs(y))

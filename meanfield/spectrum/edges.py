@@ -86,7 +86,8 @@ def _free(transform: Transform, low: float, high: float) -> list[tuple[float, fl
 def _runs(true: Any) -> list[tuple[int, int]]:
     """Where an array is true: pairs of the first index and that after the last."""
     steps = np.diff(np.concatenate([[0], true, [0]]))
-    return list(zip(np.flatnonzero(steps > 0), np.flatnonzero(steps < 0), strict=True))
+    starts, stops = np.flatnonzero(steps > 0), np.flatnonzero(steps < 0)
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
 
 
 def _edge(radius: Any, margin: Any, before: float, after: float) -> float:

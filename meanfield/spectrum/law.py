@@ -12,6 +12,7 @@ Pieces on which `phi'` is constant are atoms, of exact probability.
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, log2, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from meanfield.spectrum.slope import SlopePieces, slope_pieces
 __all__ = ["SlopeLaw", "slope_law"]
 
 Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Complex = Any  # an array of complex128
 
 _RESOLVED = 1e-14
 _NEGLIGIBLE = 1e-18
@@ -55,14 +56,14 @@ class SlopeLaw:
         turns: values at the kinks of the activation, the extrema of `phi'` and far out, in order.
     """
 
-    pieces: SlopePieces | None
+    pieces: SlopePieces
     sigma: float
     zero: float
     atoms: Array
-    left: Array
-    right: Array
-    value: Array
-    density: Array
+    left: Complex
+    right: Complex
+    value: Complex
+    density: Complex
     bands: Array
     turns: Array
 
@@ -106,6 +107,8 @@ class SlopeLaw:
         """`m = E[X/(u - X)]`, `n = 1 + m` and `u m'`, above the axis or on its upper side."""
         x, w = self.nodes
         columns = np.column_stack([w * x, w])
+        first: Any
+        second: Any
         first, second = np.empty((2, len(u), 2), complex)
         step = max(1, _IN_CACHE // len(x))
         for i in range(0, len(u), step):

@@ -28,7 +28,7 @@ from meanfield.spectrum.law import SlopeLaw
 __all__ = ["Kind", "layered_distribution"]
 
 Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Complex = Any  # an array of complex128
 
 _DEFICIENT = LowRank, OrthogonalLowRank
 _ITERATIONS = 80
@@ -69,7 +69,7 @@ class Kind:
         if isinstance(self.ensemble, Gaussian):
             return np.log(a * n), 1 / n
         if a == 1:
-            value = -self.ensemble.log_s(m, n)
+            value: Any = -self.ensemble.log_s(m, n)
             real = m.imag == 0  # below the axis, whatever became of the sign of 0
             value.imag[real] = -np.abs(value.imag[real])
             return value, -self.ensemble.log_s_slope(m, n)
@@ -221,7 +221,7 @@ def _turned(kinds: list[Kind], y: Array, negative: _Negative) -> tuple[list[Kind
     And the layers with laws that are resolved there.
     """
     order = np.argsort(negative.y)
-    state = np.array([np.interp(y, negative.y[order], row[order]) for row in negative.state])
+    state: Any = np.array([np.interp(y, negative.y[order], row[order]) for row in negative.state])
     for angle in np.linspace(np.pi, 0, _TURNS + 1)[1:]:
         # off the axis, where it starts
         state[0].imag = np.maximum(state[0].imag, -np.pi + 1e-3)

@@ -7,6 +7,7 @@ plane; the integral is the same.
 """
 
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from meanfield.spectrum.slope import SlopePieces
 __all__ = ["SIGMAS", "on_panels", "panels"]
 
 Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Complex = Any  # an array of complex128
 
 SIGMAS = 12.0  # beyond: a probability of 1e-33
 _ZERO = 1e-20  # beside the largest value

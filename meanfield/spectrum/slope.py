@@ -5,6 +5,7 @@ is needed, and one that is no JAX function costs the same.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ class SlopePieces:
         panel = self.panel(z)
         left, right = self.left[panel], self.right[panel]
         u = ((z - left) - (right - z)) / (right - left)
-        slope = np.polynomial.legendre.legder(self.series, axis=1)[panel]
+        slope: Any = np.polynomial.legendre.legder(self.series, axis=1)[panel]
         return 2 * series(self.series[panel], u) * series(slope, u) * 2 / (right - left)
 
     def panel(self, z: Array, side: int = 1) -> NDArray[np.int_]:

@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 
 _ROUNDS = 6
 _MOVED = 1e-9
+_TOUCH = 1e-9
 _REFUSED = 1e-3  # an error of the distribution function that makes it useless
 _DENSER = 0, 128, 512
 _DPHI2, _DPHI4 = MOMENTS.index("dphi2"), MOMENTS.index("dphi4")
@@ -84,9 +85,13 @@ class Spectrum:
     @property
     def log_support(self) -> Array:
         """Intervals of `log s` with a density, in order; shape (k, 2)."""
-        return 0.5 * np.array([(c.low, c.high) for c in self.distribution.components]).reshape(
-            -1, 2
-        )
+        bands: list[list[float]] = []
+        for part in self.distribution.components:  # those that touch are one
+            if bands and part.low - bands[-1][1] < _TOUCH:
+                bands[-1][1] = part.high
+            else:
+                bands.append([part.low, part.high])
+        return 0.5 * np.array(bands).reshape(-1, 2)
 
     @property
     def support(self) -> Array:
