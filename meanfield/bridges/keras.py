@@ -54,7 +54,7 @@ class VarianceOverFanIn(keras.initializers.Initializer):
         *field, channels, units = shape
         if self.depthwise:  # each channel has outputs of its own, and is all that they see
             channels, units = 1, channels * units
-        seed = random.randrange(2**31) if self.seed is None else self.seed  # noqa: S311
+        seed = random.randrange(2**31) if self.seed is None else self.seed
         kernel = self.weights.draw_kernel(
             jax.random.key(seed), tuple(field), units, channels, self.weight_var, np.float32
         )
