@@ -1,4 +1,4 @@
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 """torch: initialise a `torch.nn.Module` in place, and audit one.
 
     report = mf.bridges.torch.init_(model, activation="gelu")

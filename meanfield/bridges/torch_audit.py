@@ -1,4 +1,4 @@
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 """torch: audit of a model, by forward hooks on a batch and one backward pass."""
 
 from collections import Counter

@@ -1,5 +1,6 @@
 """The ways to clip: what each makes of any activation, as a function and as an `Activation`."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -87,9 +88,7 @@ def _library_of(y: Any) -> Any:
     if isinstance(y, jax.Array):
         return jnp
     if type(y).__module__.partition(".")[0] == "torch":
-        import torch
-
-        return torch
+        return sys.modules["torch"]
     return np
 
 
