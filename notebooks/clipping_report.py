@@ -173,8 +173,8 @@ def sparsities(ax: Axes, rows: list[Row]) -> None:
         shift = 0.003 * (index - 2.5)
         own = such(clipped, activation=activation, slope=slope)
         _points(ax, own, "sparsity_test", shift, _look(activation, slope), name(activation, slope))
-    ends = [min(row["sparsity"] for row in clipped), max(row["sparsity"] for row in clipped)]
-    ax.plot(ends, ends, color="black", linestyle=":", label="as chosen")
+    chosen = sorted(row["sparsity"] for row in clipped)  # empty if nothing trained
+    ax.plot(chosen, chosen, color="black", linestyle=":", label="as chosen")
     ax.set(xlabel="sparsity chosen at initialisation", ylabel="fraction of zeros on the test set")
     _finish(ax, clipped)
 
