@@ -62,7 +62,7 @@ class Attention(Layer):
     def __call__(self, state: State) -> State:
         n = len(state.variance)
         apart = ~np.eye(n, dtype=bool)
-        if n < 2 or np.ptp(state.variance) or np.ptp(state.one_minus[apart]):
+        if not state.is_exchangeable:
             raise MeanFieldError(
                 "attention: needs tokens that stand for a sequence, two at least, of one norm and "
                 "one overlap; give propagate a correlation"

@@ -94,7 +94,7 @@ class BatchNorm(Layer):
     def __call__(self, state: State) -> State:
         n = len(state.variance)
         apart = ~np.eye(n, dtype=bool)
-        if n < 2 or np.ptp(state.variance) or np.ptp(state.one_minus[apart]):
+        if not state.is_exchangeable:
             raise MeanFieldError(
                 "batch_norm: needs inputs that stand for a batch, two at least, of one variance "
                 "and one correlation; give propagate a correlation"

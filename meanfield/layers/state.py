@@ -70,6 +70,12 @@ class State:
         return 0.5 * (root[:, None] - root) ** 2 + root[:, None] * root * self.one_minus
 
     @property
+    def is_exchangeable(self) -> bool:
+        """Whether there are two signals at least, of one variance and one correlation."""
+        pairs = self.one_minus[~np.eye(len(self.variance), dtype=bool)]
+        return len(pairs) > 0 and not np.ptp(self.variance) and not np.ptp(pairs)
+
+    @property
     def correlation(self) -> Array:
         """`c_ab`, shape `(n, n)`."""
         return 1 - self.one_minus
