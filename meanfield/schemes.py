@@ -1,7 +1,7 @@
 r"""Named initialisation schemes, placed on the phase diagram of an activation.
 
 A scheme is a weight variance, a bias variance and an ensemble, as a function of the activation and
-of the shape of the layer:
+of the shape of the layer::
 
     LeCun 1                       Glorot 2 fan_in/(fan_in + fan_out)     He 2 (or 2/(1 + slope^2))
     Kumar 1/(phi'(0)^2 (1 + phi(0)^2))             LSUV 1/E[phi(z)^2], orthogonal

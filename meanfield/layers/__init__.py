@@ -1,4 +1,4 @@
-"""Architectures made of layers, each a map of the same mean-field state.
+"""Architectures made of layers, each a map of the same mean-field state::
 
     import meanfield.layers as ml
 
