@@ -1,5 +1,7 @@
 # pyright: reportMissingImports=false
-"""equinox: a model like another, with weights and biases of a `FixedPoint`::
+"""equinox: a model like another, with weights and biases of a `FixedPoint`.
+
+As in::
 
     model = mf.bridges.equinox.init(eqx.nn.MLP(...), "gelu", key=jax.random.key(0))
 

@@ -1,4 +1,6 @@
-"""Architectures made of layers, each a map of the same mean-field state::
+"""Architectures made of layers, each a map of the same mean-field state.
+
+As in::
 
     import meanfield.layers as ml
 
