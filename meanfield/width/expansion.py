@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network
 from meanfield.width.averages import averages
@@ -21,6 +22,7 @@ __all__ = ["continued", "expanded", "finite_width", "vertices_of"]
 Array = NDArray[np.float64]
 
 
+@spelt
 def finite_width(
     network: Network | FixedPoint,
     depth: int,
