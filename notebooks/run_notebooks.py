@@ -1,4 +1,4 @@
-"""Run notebooks and keep them with what they show: `python notebooks/run.py NAME.ipynb ...`.
+"""Run notebooks, keep them with what they show: `python notebooks/run_notebooks.py NAME.ipynb ...`.
 
 Pictures are kept in few colours, a quarter of their size; nothing of the machine is kept.
 """
