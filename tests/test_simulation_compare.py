@@ -1,6 +1,7 @@
 """Theory against ensembles: the project's own proof, and what a comparison shows."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,9 +94,12 @@ def test_what_is_no_theory_is_refused(sim: mf.Simulation) -> None:
         sim.compare("tanh")
 
 
-def test_ensembles_without_a_theory_of_their_noise_have_that_of_their_maps() -> None:
-    net = mf.Network("tanh", 1.5, 0.1, weights=ensembles.MaskedOrthogonal(0.5))
-    comparison = mf.simulate(net, 12, 2, 4).compare(net)
+def test_ensembles_without_a_theory_of_their_noise_have_that_of_their_maps(
+    sim: mf.Simulation,
+) -> None:
+    weights = ensembles.MaskedOrthogonal(0.5)
+    net = mf.Network("tanh", POINT.weight_var, POINT.bias_var, weights=weights)
+    comparison = replace(sim, network=net).compare(net)
     assert "sampled_variance_std" not in comparison.quantities
 
 
@@ -115,10 +119,11 @@ def test_the_fan_is_the_ensemble(sim: mf.Simulation, monkeypatch: pytest.MonkeyP
         plot.simulation(sim, Figure().subplots(), quantity=quantity, scale="linear")
 
 
-def test_what_spreads_over_decades_is_logarithmic() -> None:
-    sim = mf.simulate(mf.Network("relu", weight_var=1e9), 12, 40, 8, q=1.0)
-    assert sim.variance[-1] == np.inf  # and is left out
-    assert sim.plot(Figure().subplots()).get_yscale() == "log"
+def test_what_spreads_over_decades_is_logarithmic(sim: mf.Simulation) -> None:
+    square = sim.samples["mean_square"] * 10.0 ** np.array([0, 10, 20, 30, 40, np.inf])
+    exploding = replace(sim, samples={**sim.samples, "mean_square": square})
+    assert exploding.variance[-1] == np.inf  # and is left out
+    assert exploding.plot(Figure().subplots()).get_yscale() == "log"
 
 
 def test_pictures_refuse_other_words(sim: mf.Simulation) -> None:
