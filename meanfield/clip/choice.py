@@ -16,13 +16,12 @@ from meanfield.clip.noise import Noise, noise_of
 from meanfield.clip.numbers import variance, width_of
 from meanfield.clip.rules import STRAYED, Size
 from meanfield.clip.subject import Subject
-from meanfield.clip.trajectory import ClipTrajectory
+from meanfield.clip.trajectory import ClipTrajectory, trajectory_of
 from meanfield.clip.verdict import ClipVerdict
 from meanfield.ensembles import Ensemble, Orthogonal, ensemble_of
 from meanfield.errors import NoCriticalPointError
 from meanfield.fixedpoints import FixedPoints, fixed_points
 from meanfield.gaussian import MOMENTS
-from meanfield.maps.variance import variance_map
 from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.network import FixedPoint
 
@@ -296,22 +295,9 @@ class ClipChoice:
     @property
     def escape(self) -> str:
         """What happens to a network that leaves the basin; empty where none can."""
-        if not self.point.stable or not isfinite(self._distance):
-            return ""
-        low, high = self.edges
-        up = high - self.q <= (self.q - low if low > 0 else inf)
-        if up and self.fixed_points.explodes_above <= high * (1 + 1e-9):
-            return "a network that escapes explodes: its variance grows without bound"
-        beyond = [p for p in self.other_fixed_points if p.stable and (p.q > high if up else
-                  p.q < low)]  # fmt: skip
-        if not beyond:
-            return "where a network goes that escapes could not be computed"
-        to = beyond[0] if up else beyond[-1]
-        what = "explode" if to.chi1 > 1 else "vanish"
-        return (
-            f"a network that escapes settles at q = {to.q:.6g}, where chi1 = {to.chi1:.6g}: its "
-            f"gradients {what}, by that factor in each layer"
-        )
+        from meanfield.clip.text import escape
+
+        return escape(self)
 
     def at(self, q: float, hold: str | tuple[str, ...] = ()) -> "ClipChoice":
         r"""The same thresholds at another variance.
@@ -368,18 +354,7 @@ class ClipChoice:
             ValueError: `q0` is not positive and finite, or `depth` negative.
         """
         q0 = self.q if q0 is None else variance("q0", q0)
-        chain = self.chain(depth, q0=q0)
-        depth = len(chain.left) - 1
-        # those that have left for good are at the last variance for all that sparsity tells
-        variances = np.append(chain.variance, chain.edges[-1])
-        sparsity = self.activation.moments(variances).value[:, MOMENTS.index("sparsity")]
-        return ClipTrajectory(
-            self.activation.name,
-            self.width,
-            np.asarray(variance_map(self.point).iterate(q0, depth), np.float64),
-            *chain.quantiles((0.05, 0.5, 0.95)),
-            sparsity=np.column_stack([chain.probability, chain.left]) @ sparsity,
-        )
+        return trajectory_of(self.point, self.width, self.chain(depth, q0=q0), q0)
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the map, clipped and not, with its basin; see `meanfield.plot.clip_choice`."""

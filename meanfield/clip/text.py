@@ -11,7 +11,7 @@ from meanfield.network import digits, intervals
 if TYPE_CHECKING:
     from meanfield.clip.choice import ClipChoice
 
-__all__ = ["record", "summary"]
+__all__ = ["escape", "record", "summary"]
 
 
 def record(choice: "ClipChoice") -> dict[str, Any]:
@@ -89,3 +89,23 @@ def summary(choice: "ClipChoice") -> str:
     if choice.escape:
         lines.append(f"  {choice.escape}")
     return "\n".join(lines)
+
+
+def escape(choice: "ClipChoice") -> str:
+    """What happens to a network that leaves the basin of `q`; empty where none can."""
+    q, (low, high) = choice.q, choice.edges
+    up = high - q <= (q - low if low > 0 else inf)
+    if not choice.point.stable or (up and high == inf):
+        return ""
+    if up and choice.fixed_points.explodes_above <= high * (1 + 1e-9):
+        return "a network that escapes explodes: its variance grows without bound"
+    stable = [p for p in choice.other_fixed_points if p.stable]
+    beyond = [p for p in stable if (p.q > high if up else p.q < low)]
+    if not beyond:
+        return "where a network goes that escapes could not be computed"
+    to = beyond[0] if up else beyond[-1]
+    what = "explode" if to.chi1 > 1 else "vanish"
+    return (
+        f"a network that escapes settles at q = {to.q:.6g}, where chi1 = {to.chi1:.6g}: its "
+        f"gradients {what}, by that factor in each layer"
+    )

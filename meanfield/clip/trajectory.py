@@ -6,7 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ClipTrajectory"]
+from meanfield.clip.chain import Chain
+from meanfield.gaussian import MOMENTS
+from meanfield.maps.variance import variance_map
+from meanfield.network import FixedPoint
+
+__all__ = ["ClipTrajectory", "trajectory_of"]
 
 Array = NDArray[np.float64]
 
@@ -37,3 +42,17 @@ class ClipTrajectory:
         from meanfield import plot
 
         return plot.clip_trajectory(self, ax=ax, **options)
+
+
+def trajectory_of(point: FixedPoint, width: int, chain: Chain, q0: float) -> ClipTrajectory:
+    """The trajectory from `q0` at infinite width, beside the chain of the networks of a width."""
+    # those that have left for good are at the last variance for all that sparsity tells
+    variances = np.append(chain.variance, chain.edges[-1])
+    sparsity = point.activation.moments(variances).value[:, MOMENTS.index("sparsity")]
+    return ClipTrajectory(
+        point.activation.name,
+        width,
+        np.asarray(variance_map(point).iterate(q0, len(chain.left) - 1), np.float64),
+        *chain.quantiles((0.05, 0.5, 0.95)),
+        sparsity=np.column_stack([chain.probability, chain.left]) @ sparsity,
+    )
