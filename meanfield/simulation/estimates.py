@@ -132,3 +132,13 @@ def estimates(samples: Mapping[str, Array], width: Array) -> dict[str, Estimate]
             jackknife(lambda square, mean: square - mean**2, square, kernel)
         )
     return found
+
+
+@np.errstate(all="ignore")
+def of_jacobians(singular_values: Array) -> dict[str, Estimate]:
+    """The mean of their squares, and the median of the largest; shape (draws, values)."""
+    found = {
+        "mean_square": _mean(np.mean(singular_values**2, axis=1, keepdims=True)),
+        "largest": median(np.max(singular_values, axis=1, keepdims=True)),
+    }
+    return {name: Estimate(e.value[0], e.error[0]) for name, e in found.items()}
