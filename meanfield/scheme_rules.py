@@ -26,7 +26,7 @@ from meanfield.errors import NoCriticalPointError
 from meanfield.gaussian import MOMENTS
 from meanfield.network import Network
 
-__all__ = ["SCHEMES", "Scheme", "Shape", "odd_part", "spectral_norm"]
+__all__ = ["SCHEMES", "Scheme", "Shape", "spectral_norm"]
 
 
 class Shape(NamedTuple):
@@ -48,11 +48,6 @@ class Scheme(NamedTuple):
     source: str
     acts_as: Callable[[Shape], Network] | None = None
     first: Callable[[float, int], float] | None = None  # weight_var of a first layer set apart
-
-
-def odd_part(phi: Activation) -> Activation:
-    """`phi(x) - phi(-x)`: what mirrored weights `[W, -W]` see of `[phi(x), phi(-x)]`."""
-    return Activation(lambda x: phi(x) - phi(-x), name=f"{phi.name}(x) - {phi.name}(-x)")
 
 
 def _moment(activation: Activation, q: float, name: str) -> float:
@@ -78,6 +73,12 @@ def _vi3nr(shape: Shape) -> tuple[float, float]:
 def _critical(shape: Shape) -> tuple[float, float]:
     point = critical(shape.activation, q=1.0)
     return float(point.weight_var), float(point.bias_var)
+
+
+def _mirrored(shape: Shape) -> Network:
+    from meanfield.layers.mirrored import odd_part
+
+    return Network(odd_part(shape.activation), 1.0, weights="orthogonal")
 
 
 def _fixup(shape: Shape) -> tuple[float, float]:
@@ -106,7 +107,7 @@ SCHEMES = {
     "looks-linear": Scheme(
         lambda _: (2.0, 0.0), "orthogonal",
         "Balduzzi et al. 2017, arXiv 1702.08591; GSM, Burkholz & Dubatovka 2019: mirrored blocks",
-        acts_as=lambda shape: Network(odd_part(shape.activation), 1.0, weights="orthogonal"),
+        acts_as=_mirrored,
     ),
     "eoi": Scheme(
         lambda _: (1.0, 0.0), "orthogonal", "Nowak et al. 2024, arXiv 2406.01755: sparse, exactly "
