@@ -321,7 +321,8 @@ def _propagated(setup: Setup, state: State) -> GraphNetwork:
     records = [_summary(state)]
     with np.errstate(over="ignore", invalid="ignore"):
         for step in setup.layer.steps():
-            state = step(state)
+            for part in step.steps():  # one by one, so that no state before the last is held
+                state = part(state)
             records.append(_summary(state))
     columns = [np.array(column) for column in zip(*records, strict=True)]
     variance, one_minus, closest, farthest, gradient, error, one_minus_error = columns
