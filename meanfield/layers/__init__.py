@@ -31,7 +31,8 @@ from meanfield.layers.convolution import convolution, fourier_modes, mode_depth_
 from meanfield.layers.critical import CriticalScale, critical, fixup_scale
 from meanfield.layers.dense import activation, dense
 from meanfield.layers.graph.aggregate import aggregate
-from meanfield.layers.graph.network import GraphNetwork, GraphVerdict, graph_network
+from meanfield.layers.graph.network import graph_network
+from meanfield.layers.graph.result import GraphNetwork, GraphVerdict
 from meanfield.layers.graph.sample import GraphSample, sample_graph_network
 from meanfield.layers.graph.virgo import Virgo, virgo
 from meanfield.layers.layer import Layer

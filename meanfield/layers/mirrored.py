@@ -8,6 +8,7 @@ linear, and keeps every correlation.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ class BothSigns(Layer):
         if width % 2:
             raise MeanFieldError(f"both_signs: makes two halves of the units, of which {width} are")
         z = dense(self.weight_var, self.bias_var).sample(x, rng)[:, : width // 2]
-        return np.concatenate([self.phi(z), self.phi(-z)], axis=1)
+        return np.concatenate([np.asarray(self.phi(part), np.float64) for part in (z, -z)], axis=1)
 
 
 def both_signs(
@@ -74,7 +75,8 @@ def both_signs(
 
 def odd_part(phi: Activation) -> Activation:
     """`phi(x) - phi(-x)`: what mirrored weights `[W, -W]` see of `[phi(x), phi(-x)]`."""
-    return Activation(lambda x: phi(x) - phi(-x), name=f"{phi.name}(x) - {phi.name}(-x)")
+    f: Any = phi
+    return Activation(lambda x: f(x) - f(-x), name=f"{phi.name}(x) - {phi.name}(-x)")
 
 
 def looks_linear(
