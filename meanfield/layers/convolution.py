@@ -171,7 +171,7 @@ def convolution(
 
 
 def _is_count(size: object) -> bool:
-    return isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0
+    return bool(isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0)
 
 
 def fourier_modes(layer: Layer, positions: int | tuple[int, ...] | None = None) -> Array:
