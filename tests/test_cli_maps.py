@@ -157,14 +157,3 @@ def test_options_of_the_picture(
     options: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(f"phase relu {SMALL} {options} -o {tmp_path / 'relu.png'}", capsys)
-
-
-# -- usage ----------------------------------------------------------------------------------------
-
-
-def test_a_file_that_cannot_be_written_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "taken.png").mkdir()
-    assert main(["maps", "tanh", "-o", str(tmp_path / "taken.png")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
