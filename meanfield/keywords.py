@@ -2,20 +2,20 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["spelt"]
 
-P, T = ParamSpec("P"), TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def spelt(function: Callable[P, T]) -> Callable[P, T]:
+def spelt(function: F) -> F:
     """The function, with a `TypeError` for unknown keywords that says which are known."""
     code = function.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
     @wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+    def called(*args: Any, **kwargs: Any) -> Any:
         unknown = [name for name in kwargs if name not in names]
         if not unknown:
             return function(*args, **kwargs)
@@ -27,4 +27,4 @@ def spelt(function: Callable[P, T]) -> Callable[P, T]:
             f"{variances if spread else ''}"
         )
 
-    return called
+    return cast(F, called)
