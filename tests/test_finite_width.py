@@ -3,6 +3,7 @@
 # pyright: reportArgumentType=false, reportOptionalSubscript=false
 
 import json
+from collections.abc import Callable
 from math import inf
 
 import numpy as np
@@ -187,6 +188,42 @@ def test_half_stable_and_unstable_points() -> None:
 def test_a_signal_that_dies_out_is_named() -> None:
     fw = mf.finite_width(mf.Network("shifted_relu", weight_var=0.5), 60, 100, q=1.0)
     assert fw.kernel[-1] == 0 and fw.warnings[0].startswith("the signal dies out")
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long doubles are doubles")
+@pytest.mark.parametrize(
+    ("phi", "weight_var", "bias_var", "vertex"),
+    [(np.tanh, 1.0, 0.0, 0), (np.tanh, 1.0, 0.0, -2), (np.sin, 1.0, 0.0, 0),
+     (np.tanh, 1.05, 0.01, 0)],
+)  # fmt: skip
+def test_errors_are_bounds_and_grow_no_faster_than_depth(
+    phi: Callable, weight_var: float, bias_var: float, vertex: int
+) -> None:
+    """Beside 18 digits, by the trapezoidal rule: of entire functions it leaves exp(-2 pi^2/h^2)."""
+    depth, n = 600, 100
+    x = np.arange(-44, 45, dtype=np.longdouble) / 4
+    mass = np.exp(-(x**2) / 2) / np.sum(np.exp(-(x**2) / 2))
+    first, second = (x**2 - 1) / 2, (x**4 - 6 * x**2 + 3) / 4
+    K = np.longdouble(0.5)
+    layers = [(K, vertex * ((K - bias_var) / K) ** 2, np.longdouble(0))]
+    for _ in range(depth - 1):
+        K, r, g = layers[-1]
+        square = phi(np.sqrt(K) * x) ** 2
+        E, fourth, P, B = (mass @ part for part in
+                           (square, square**2, square * first, square * second))  # fmt: skip
+        after = weight_var * E + bias_var
+        P, B = weight_var * P / after, weight_var * B / after
+        r_after = (weight_var / after) ** 2 * (fourth - (1 - vertex) * E**2) + P**2 * r
+        layers.append((after, r_after, P * g + B * r / 2))
+    weights = "orthogonal" if vertex else "gaussian"
+    net = mf.Network(phi.__name__, weight_var, bias_var, weights=weights)
+    fw = mf.finite_width(net, depth, n, q=0.5)
+    found = [(fw.kernel, fw.kernel_error), (fw.fluctuation * n, fw.fluctuation_error * n),
+             (fw.shift * n, fw.shift_error * n)]  # fmt: skip
+    for (value, error), true in zip(found, np.array(layers).T, strict=True):
+        assert np.all(np.abs(value - true) <= error + 1e-18)
+        # rounding of each layer adds up, and no more: a kernel that has lost digits is small
+        assert np.all(error <= 1e-11 * np.arange(1, depth + 1) * np.maximum(np.abs(value), 1))
 
 
 def test_at_zero_there_are_limits() -> None:

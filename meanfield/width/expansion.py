@@ -30,7 +30,7 @@ def finite_width(
 ) -> FiniteWidth:
     r"""What a finite width changes: kernel, four-point vertex and their consequences, by layer.
 
-    To order 1/n, for any activation, kinks included (see `meanfield.width.recursion`):
+    To order 1/n, for any activation, kinks included (see `meanfield.width.recursion`)::
 
         K'  = C_W <phi^2> + C_b
         V4' = C_W^2 (<phi^4> - <phi^2>^2) + (n'/n) V'(K)^2 V4,   V4 = 0 in the first layer
