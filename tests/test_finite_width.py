@@ -287,6 +287,7 @@ def test_other_weights_are_refused() -> None:
     for weights in (ensembles.Sparse(0.5), ensembles.SparseOrthogonal(0.5)):
         with pytest.raises(ValueError, match=r"weights: .*gaussian, orthogonal, LowRank"):
             mf.finite_width(mf.critical("relu"), 3, 10, weights=weights)
+    assert vertex_of(ensembles.DeltaOrthogonal(), 10, 10) == -2  # in dense layers orthogonal
     with pytest.raises(ValueError, match=r"width: .*rank 0; take a width of at least 10"):
         mf.finite_width(mf.critical("relu"), 3, 4, weights=ensembles.LowRank(0.1))
 

@@ -57,7 +57,7 @@ def add_to(commands: Any) -> None:
         "--correlation",
         type=float,
         metavar="C",
-        help="of two inputs, in the first layer (default: inputs at an angle of 60 degrees)",
+        help="of two inputs, in the first layer (default: of inputs at an angle of 60 degrees)",
     )
     parser.add_argument(
         "--escaped",

@@ -206,7 +206,7 @@ def jacobian_spectrum(
     r"""The singular values of the input-output Jacobian of a network, in the limit of wide layers.
 
     `J = D W_L ... D W_1` with square `W_l` of the ensemble and diagonal `D` of `phi'(z)`,
-    `z ~ N(0, q)`, all free of one another:
+    `z ~ N(0, q)`, all free of one another::
 
         E[s^2] = chi1^L,
         Var(s^2) = chi1^(2L) L (E[phi'^4] / E[phi'^2]^2 - 1 + spread of the weights)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from meanfield.ensembles import Ensemble
 from meanfield.errors import MeanFieldError
-from meanfield.network import Network, digits
+from meanfield.network import digits
 from meanfield.width.edgeworth import Edgeworth
 from meanfield.width.exact import ExactLaw, exact_law
 from meanfield.width.gradient import LogNorm, gradient_log_norm
+from meanfield.width.layered import Layered
 from meanfield.width.limits import Asymptote, asymptote
 from meanfield.width.tangent_kernel import diagonal, fluctuations
 from meanfield.width.validity import EXPANSION_LIMIT, even_depth, telling_depth, valid_depth
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FiniteWidth:
+class FiniteWidth(Layered):
     """A network of finite width to order 1/n; arrays have the first layer's at index 0.
 
     Attributes:
@@ -42,22 +42,12 @@ class FiniteWidth:
             (not of what the expansion leaves out).
     """
 
-    network: Network
-    ensemble: Ensemble
-    width: NDArray[np.int64]
-    fan_in: NDArray[np.int64]
-    kernel: Array
     fluctuation: Array
     shift: Array
     vertex: Array
     kernel_error: Array
     fluctuation_error: Array
     shift_error: Array
-
-    @property
-    def depth(self) -> int:
-        """Number of layers."""
-        return len(self.kernel)
 
     @property
     def four_point(self) -> Array:
@@ -265,13 +255,8 @@ class FiniteWidth:
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, by name; arrays as lists."""
-        network, gradient = self.network, self.gradient_log_norm
-        numbers = {
-            "activation": network.activation.name,
-            "weight_var": float(network.weight_var),
-            "bias_var": float(network.bias_var),
-            "weights": str(self.ensemble),
-            "depth": self.depth,
+        gradient = self.gradient_log_norm
+        numbers = self._setting() | {
             "gradient_log_mean": gradient.mean.tolist(),
             "gradient_log_variance": gradient.variance.tolist(),
             "valid_depth": self.valid_depth,
