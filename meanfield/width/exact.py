@@ -15,7 +15,7 @@ for any complex `s`: moments, log-moments and, by Fourier inversion, the law of 
 The length of a gradient has the same factors. For ReLU (b = 0) a layer is dead with probability
 `2^-n`; laws are those of networks that are alive.
 
-There is no law of two inputs here. Because `phi` is homogeneous their angle is a Markov chain of its
+There is no law of two inputs here. As `phi` is homogeneous their angle is a Markov chain of its
 own, and the factors of their lengths depend on nothing but the angle. But a step of the chain is
 the angle of three sums over neurons, of `phi(u)^2`, `phi(u) phi(v)` and `phi(v)^2`. Those have a
 characteristic function (Gaussian measures of cones, to the power n), their angle has a threefold
