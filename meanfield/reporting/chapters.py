@@ -101,8 +101,7 @@ def _activation(found: Findings) -> tuple[Entry, ...]:
             Entry(
                 "class",
                 "none",
-                "No point has both susceptibilities at 1: any q on the edge of chaos "
-                "is as good as its slope V'(q).",
+                "No point has both susceptibilities at 1, so nothing singles out a q.",
             )
         )
     return tuple(entries)
@@ -112,7 +111,7 @@ def _critical(found: Findings) -> tuple[Entry, ...]:
     point = found.point
     if point is None:
         why = found.missing.get("point", "")
-        return (Entry("edge of chaos", "none here", why and why[0].upper() + why[1:]),)
+        return (Entry("edge of chaos", "none here", f"{why}." if why else ""),)
     e = point.errors
     entries = [
         Entry(
@@ -256,7 +255,7 @@ def _width(found: Findings) -> tuple[Entry, ...]:
 def _clip(found: Findings) -> tuple[Entry, ...]:
     if found.clip is None:
         why = found.missing.get("clip")
-        return (Entry("clip", "not possible", why[0].upper() + why[1:]),) if why else ()
+        return (Entry("clip", "not possible", f"{why}."),) if why else ()
     choice = found.clip
     text = str(choice.verdict)
     return (
