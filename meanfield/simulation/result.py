@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield import ensembles
+from meanfield import ensembles, files
 from meanfield.activation import Activation, as_activation
 from meanfield.ensembles import ensemble_of
 from meanfield.network import Network
 from meanfield.simulation.estimates import Estimate, estimates, of_jacobians
 from meanfield.simulation.text import shown_layers, with_error
-from meanfield.strict_json import strict_json
 
 if TYPE_CHECKING:
     from meanfield.simulation.compare import Comparison
@@ -220,25 +219,21 @@ class Simulation:
         Raises:
             ValueError: the suffix is another one.
         """
-        path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix == ".npz":
-            arrays: dict[str, Any] = self._made_of() | {"width": self.width}
-            arrays |= {f"sample_{name}": value for name, value in self.samples.items()}
-            if self.jacobian_singular_values is not None:
-                arrays["jacobian_singular_values"] = self.jacobian_singular_values
-            np.savez_compressed(path, **arrays)
-        elif suffix == ".json":
-            path.write_text(strict_json(self.to_dict(), indent=None), encoding="utf-8")
-        elif suffix == ".csv":
-            columns = {"layer": np.arange(1, self.depth + 1), "width": self.width}
-            for name, estimate in self.estimates.items():
-                columns |= {name: estimate.value, f"{name}_error": estimate.error}
-            table = np.stack(list(columns.values()), axis=1)
-            np.savetxt(path, table, "%.17g", ",", header=",".join(columns), comments="")
-        else:
-            raise ValueError(f"path: must end in .npz, .json or .csv, got {str(path)!r}")
-        return path
+        return files.write(path, self._arrays, self.to_dict, self._columns)
+
+    def _arrays(self) -> dict[str, Any]:
+        arrays: dict[str, Any] = self._made_of() | {"width": self.width}
+        arrays |= {f"sample_{name}": value for name, value in self.samples.items()}
+        if self.jacobian_singular_values is not None:
+            arrays["jacobian_singular_values"] = self.jacobian_singular_values
+        return arrays
+
+    def _columns(self) -> dict[str, Any]:
+        """A value for each layer."""
+        columns: dict[str, Any] = {"layer": np.arange(1, self.depth + 1), "width": self.width}
+        for name, estimate in self.estimates.items():
+            columns |= {name: estimate.value, f"{name}_error": estimate.error}
+        return columns
 
     @classmethod
     def load(
@@ -250,8 +245,7 @@ class Simulation:
             path: the file.
             phi: the activation; by default the catalogued one of its name.
         """
-        with np.load(path, allow_pickle=False) as file:
-            numbers = {name: file[name] for name in file.files}
+        numbers = files.read(path)
         kind = json.loads(str(numbers["ensemble"]))
         weights = getattr(ensembles, kind.pop("kind"))(**kind)
         network = Network(
