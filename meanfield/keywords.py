@@ -2,20 +2,21 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import ParamSpec, TypeVar
 
 __all__ = ["spelt"]
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def spelt(function: F) -> F:
+def spelt(function: Callable[P, T]) -> Callable[P, T]:
     """The function, with a `TypeError` for unknown keywords that says which are known."""
     code = function.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
     @wraps(function)
-    def called(*args: Any, **kwargs: Any) -> Any:
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
         unknown = [name for name in kwargs if name not in names]
         if not unknown:
             return function(*args, **kwargs)
@@ -27,4 +28,4 @@ def spelt(function: F) -> F:
             f"{variances if spread else ''}"
         )
 
-    return cast(F, called)
+    return called
