@@ -1,5 +1,6 @@
 """How Sphinx builds these pages: `sphinx-build -W docs site`, after pip install '.[docs]'."""
 
+import os
 import re
 from dataclasses import is_dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from sphinx.application import Sphinx
 from sphinx.domains.python import PyXRefRole
 
 import meanfield
+
+os.environ.setdefault("KERAS_BACKEND", "jax")  # which is here in any case
 
 project = "meanfield"
 author = "The meanfield developers"

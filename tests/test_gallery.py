@@ -67,17 +67,18 @@ def test_what_is_shown_is_seen() -> None:
     assert shown[0]["y"][0] == 0 and shown[0]["y"][-1] is None
     assert shown[3]["y"][-1] == pytest.approx(math.exp(-40), rel=1e-5)
     assert np.shape(shown[4]["values"]) == (8, 5)
+    assert [s["log"] for s in shown] == [[], [], [], ["y"], []]
     assert differences(shown, shown, 0.0) == []
 
 
 @pytest.mark.parametrize("index, part", [(0, "y"), (1, "x"), (2, "y"), (3, "y"), (4, "values")])
 def test_what_has_moved_is_told(index: int, part: str) -> None:
-    """By 1 %, of itself where all is positive: the least of a logarithmic axis too."""
+    """By 1 % of the largest; on a logarithmic axis of itself, the least too."""
     shown = numbers(drawn())
     moved = copy.deepcopy(shown)
     values = np.array(moved[index][part], float)
     spot = np.unravel_index(np.nanargmin(np.where(values > 0, values, np.nan)), values.shape)
-    values[spot] += 0.01 * (values[spot] if index >= 3 else np.nanmax(values))
+    values[spot] += 0.01 * (values[spot] if index == 3 else np.nanmax(values))
     moved[index][part] = values.tolist()
     (sentence,) = differences(moved, shown, 1e-3)
     assert f"{part} is" in sentence

@@ -118,11 +118,16 @@ def test_laws_of_depth() -> None:
         assert math.log(law[0].one_minus[-1] / law[1].one_minus[-1], 4) == pytest.approx(
             2, abs=0.25
         )
-    factor = plain[1].one_minus[-1] / mixed[1].one_minus[-1]
-    assert 4.5 < factor < 6.5
+    factors = [plain[k].one_minus[-1] / mixed[k].one_minus[-1] for k in (0, 1)]
+    assert [round(float(factor), 1) for factor in factors] == [5.4, 5.2]
     assert branches[1].one_minus[-1] == pytest.approx(branches[0].one_minus[-1], rel=5e-3)
     assert branches[1].one_minus[-1] > 0.6 and branches[1].verdict is ml.GraphVerdict.KEPT
     assert 1 < branches[1].scale[-1] < math.e
+
+
+def test_the_notebook_is_small() -> None:
+    book = Path(__file__).parent.parent / "notebooks" / "graph_networks.ipynb"
+    assert book.stat().st_size < 250_000
 
 
 def test_accepted_graphs_are_one(tmp_path: Path) -> None:
@@ -232,12 +237,13 @@ def test_sampled_pairs() -> None:
     assert ml.sample_graph_network(A, depth=2, draws=2, pairs=7).pairs.shape == (7, 2)  # pyright: ignore
 
 
-def test_memory_is_what_it_says() -> None:
-    """Peaks of allocations of 1000 nodes, beside blocks of 2 MB, are below what is asked for."""
+def test_memory_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peaks of allocations of 1000 nodes, beside small blocks of rows, are below what is said."""
     import tracemalloc
 
     nx = pytest.importorskip("networkx")
     graph = nx.to_scipy_sparse_array(nx.barabasi_albert_graph(1000, 3, seed=0))
+    monkeypatch.setattr("meanfield.layers.state._AT_ONCE", 1 << 14)
     cases: Any = (({}, 36), ({"residual_scale": "depth"}, 52))
     for options, each in cases:
         with pytest.raises(ValueError, match=f"take {each / 1000:.3g} GB"):
@@ -246,7 +252,7 @@ def test_memory_is_what_it_says() -> None:
         ml.graph_network(graph, depth=2, memory=each * 1000**2, **options)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak <= each * 1000**2 + 16 * 2**21
+        assert peak <= each * 1000**2 + 16 * 2**17
 
 
 # -- graphs that are out of the ordinary ----------------------------------------------------------

@@ -19,8 +19,9 @@ def numbers(figure: "Figure") -> list[Series]:
     """Lines, bands, histograms and coloured fields of all axes, thinned and rounded.
 
     Returns:
-        A dictionary for each: `axes` (the number of its axes in the figure), `kind`, `label`, and
-        `x` and `y`, or `values` of a field. Values that are not finite are None.
+        A dictionary for each: `axes` (the number of its axes in the figure), `kind`, `label`,
+        `log` (which of its numbers are on a logarithmic scale), and `x` and `y`, or `values` of a
+        field. Values that are not finite are None.
     """
     shown = []
     for index, ax in enumerate(figure.axes):
@@ -31,11 +32,10 @@ def numbers(figure: "Figure") -> list[Series]:
             kind, data = _data(artist)
             if data:
                 label = str(artist.get_label())
-                head = {
-                    "axes": index,
-                    "kind": kind,
-                    "label": "" if label.startswith("_") else label,
-                }
+                label = "" if label.startswith("_") else label
+                scales = {"x": ax.get_xscale(), "y": ax.get_yscale(), "values": _of_colour(artist)}
+                log = [part for part in data if scales[part] == "log"]
+                head = {"axes": index, "kind": kind, "label": label, "log": log}
                 shown.append(head | {name: _rounded(part) for name, part in data.items()})
     return shown
 
@@ -64,6 +64,12 @@ def _data(artist: Any) -> tuple[str, dict[str, Any]]:
     return "", {}
 
 
+def _of_colour(artist: Any) -> str:
+    from matplotlib.colors import LogNorm
+
+    return "log" if isinstance(getattr(artist, "norm", None), LogNorm) else "linear"
+
+
 def _spread(count: int) -> Any:
     """Indices of a few, evenly, the ends among them."""
     return np.unique(np.linspace(0, count - 1, min(count, _POINTS)).round().astype(int))
@@ -83,9 +89,8 @@ def differences(seen: list[Series], known: list[Series], tolerance: float) -> li
     Args:
         seen: `numbers` of the one.
         known: of the other.
-        tolerance: the relative difference of two numbers that is allowed. Beside it, as much of the
-            largest of the series, where the series changes its sign or touches 0; what is positive
-            throughout, as on a logarithmic axis, is compared number by number.
+        tolerance: the difference of two numbers that is allowed, relative to the largest of the
+            series; on a logarithmic scale relative to each.
     """
     names = [[(s["axes"], s["kind"], s["label"]) for s in series] for series in (seen, known)]
     if names[0] != names[1]:
@@ -100,8 +105,8 @@ def differences(seen: list[Series], known: list[Series], tolerance: float) -> li
                 found.append(f"{one['label'] or one['kind']}: {part} is known elsewhere")
                 continue
             a, b = a[~np.isnan(a)], b[~np.isnan(b)]
-            floor = 0.0 if np.all(b > 0) else np.max(np.abs(b), initial=0.0)
-            off = np.abs(a - b) - tolerance * np.maximum(np.abs(b), floor)
+            size = np.abs(b) if part in other["log"] else np.max(np.abs(b), initial=0.0)
+            off = np.abs(a - b) - tolerance * size
             if np.any(off > 0):
                 worst = np.argmax(off)
                 found.append(

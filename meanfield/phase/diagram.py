@@ -15,6 +15,7 @@ from meanfield import files
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import CriticalLine, checked_variances
 from meanfield.errors import UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.network import Phase
 from meanfield.phase.branches import follow
 from meanfield.phase.correlations import correlations_of
@@ -178,6 +179,7 @@ class PhaseDiagram:
     __str__ = __repr__
 
 
+@spelt
 def phase_diagram(
     phi: Callable | str | Activation,
     weight_var: ArrayLike,

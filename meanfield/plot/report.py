@@ -27,7 +27,7 @@ def _panels(report: "Report") -> list[tuple[str, Any]]:
     found = report.findings
     panels: list[tuple[str, Any]] = []
     if found.edge is not None and found.edge.valid.any():
-        edge = {found.activation.name: found.edge}
+        edge = {"critical": found.edge}
         panels.append(("edge of chaos", lambda ax: edges_of_chaos(edge, ax)))
     if found.points is not None:
         points = found.points

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
+from meanfield.keywords import spelt
 from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.reporting.chapters import (
     Entry,
@@ -128,6 +129,7 @@ class Report:
         path.write_text(text, encoding="utf-8")
 
 
+@spelt
 def report(
     phi: Callable | str | Activation,
     q: float | None = None,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation, remembered
 from meanfield.ensembles import Ensemble, ensemble_of
+from meanfield.keywords import spelt
 from meanfield.maps.settle import settled_variance, settling
 from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network
@@ -31,6 +32,7 @@ __all__ = ["simulate"]
 Array = NDArray[np.float64]
 
 
+@spelt
 def simulate(
     network: Network | FixedPoint,
     width: int | Sequence[int],

@@ -11,6 +11,7 @@ from meanfield.criticality import checked_numbers
 from meanfield.ensembles import Ensemble, LowRank, OrthogonalLowRank, ensemble_of
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.maps.settle import settled_variance
 from meanfield.network import FixedPoint, Network, digits
 from meanfield.precision import EPS
@@ -200,6 +201,7 @@ def _like(asked: Array, result: Array) -> Any:
     return float(result) if np.ndim(asked) == 0 else result
 
 
+@spelt
 def jacobian_spectrum(
     point: Network | FixedPoint, depth: int = 64, weights: str | Ensemble | None = None
 ) -> Spectrum:

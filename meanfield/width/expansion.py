@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.ensembles import Ensemble, ensemble_of
+from meanfield.keywords import spelt
 from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network
 from meanfield.width.averages import averages
@@ -20,6 +21,7 @@ __all__ = ["continued", "expanded", "finite_width"]
 Array = NDArray[np.float64]
 
 
+@spelt
 def finite_width(
     network: Network | FixedPoint,
     depth: int,

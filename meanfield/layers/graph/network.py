@@ -5,6 +5,17 @@ r"""Graph networks: the kernel of nodes through aggregation, activation and weig
 with `F(K)_ab = E[phi(u_a) phi(u_b)]` (DeZoort & Hanin 2023, arXiv 2306.11668). For ReLU and
 weights of the graph that are not negative `K = q v v^T` of the Perron vector, `A v = lambda_1 v`,
 comes back as it is at `weight_var = 2 / lambda_1^2`: He's initialisation on a graph.
+
+What becomes of `1 - c` between nodes over depth, for ReLU at that variance:
+
+    fixed aggregation        (|lambda_2| / lambda_1)^(2 l), if the graph is connected and not
+                             bipartite; where it is either, eigenvalues of modulus lambda_1 are
+                             several, and ReLU's own law stays between what does not mix
+    no graph, e = 0          9 pi^2 / (2 l^2), ReLU's own law, from above as log(l) / l
+    (1 - e) I + e A          at e = 2/L, behind all L layers: 1/L^2 again, on Zachary's karate club
+                             5.6, 5.4, 5.2 and 5.0 times less than without a graph for L = 20, 50,
+                             200 and 800; with e fixed it is that of a fixed aggregation
+    branches of variance 1/L O(1): 0.67 on the karate club, whatever L
 """
 
 from collections.abc import Callable
@@ -130,8 +141,10 @@ def graph_network(
             f"{needs / 1e9:.3g} GB, more than memory={memory:.3g}; {advice} raise memory, or draw "
             "finite networks with ml.sample_graph_network, which take no kernel"
         )
-    state = first_state(n, nodes, q, correlation, features)
-    return _propagated(setup, layer, state, needed, chosen)
+    # the state is nobody's but that function's, which lets go of it
+    return _propagated(
+        setup, layer, first_state(n, nodes, q, correlation, features), needed, chosen
+    )
 
 
 def _needs(setup: Setup, n: int) -> float:
