@@ -239,6 +239,14 @@ class FiniteWidth(Layered):
             )
         if self.valid_depth < self.depth:
             found.append(beyond_validity(int(self.valid_depth)))
+        spread = np.diff(self.gradient_log_norm.variance)
+        if not self.gradient_log_norm.exact and np.any(spread > EXPANSION_LIMIT):
+            layer = int(np.argmax(spread > EXPANSION_LIMIT)) + 1
+            found.append(
+                f"the law of gradients is not that of the expansion: layer {layer} alone adds "
+                f"{spread[layer - 1]:.2g} to the variance of ln|Ju|^2, because few neurons pass "
+                "gradients on; take more width"
+            )
         return tuple(found)
 
     @property
