@@ -446,7 +446,9 @@ def test_valid_depth() -> None:
 def test_the_information_that_outputs_share(width: int) -> None:
     """Against entropies of the exact law, beside which it leaves out terms of one order more."""
     fw = mf.finite_width(mf.Network("relu", weight_var=2.0), 4, width)
-    kernel, mass = fw.exact._quadrature(-1)
+    exact = fw.exact
+    assert exact is not None
+    kernel, mass = exact._quadrature(-1)
     t, weight = np.polynomial.laguerre.laggauss(60)
 
     def missing(m: int) -> float:
@@ -457,7 +459,7 @@ def test_the_information_that_outputs_share(width: int) -> None:
         chance = weight * t ** (m / 2 - 1) / factorial(m // 2 - 1)
         return float(chance @ (ratio * np.log(ratio)))
 
-    r = float(fw.exact.fluctuation[-1])
+    r = float(exact.fluctuation[-1])
     for first, second in ((2, 2), (2, 4)):
         found = missing(first + second) - missing(first) - missing(second)
         leading = first * second / 8 * r**2
