@@ -484,6 +484,15 @@ def test_the_best_aspect_ratio() -> None:
             relu.optimal_aspect_ratio(bad)
 
 
+def test_gradients_of_few_neurons_are_warned_of() -> None:
+    crelu = mf.Activation("crelu", tau=1.0364, m=1.1704)  # few slopes are not 0
+    net = mf.Network(crelu, 2.0, 0.2)
+    few, many = (mf.finite_width(net, 4, n, q=1.0) for n in (48, 4800))
+    assert "layer 2 alone adds" in few.warnings[-1] and "more width" in str(few)
+    assert many.warnings == ()
+    assert mf.finite_width(mf.critical("relu"), 2, 8).gradient_log_norm.exact  # at any width
+
+
 def test_least_widths() -> None:
     fw = mf.finite_width(mf.critical("relu"), 40, 300)
     np.testing.assert_allclose(fw.least_width, 10 * np.arange(40.0), rtol=1e-12)
