@@ -1,5 +1,7 @@
 """Architectures made of layers, each a map of the same mean-field state.
 
+As in::
+
     import meanfield.layers as ml
 
     block = ml.residual(ml.serial(ml.dense(2.0), ml.activation("gelu"), ml.dense(1.0)), scale=0.1)
