@@ -220,7 +220,9 @@ def _propagated(
             records.append(_summary(state, np.searchsorted(here, targets), pairs))
     columns = [np.array(column) for column in zip(*records, strict=True)]
     variance, one_minus, closest, farthest, gradient, error, one_minus_error, apart = columns
-    # infinite once they are: where an adjacency has no edge it makes nan of it
+    # infinite once they are, as behind a jump: where an adjacency has no edge it makes nan of it
+    if len(setup.activation.jumps):
+        gradient = np.where(np.isnan(gradient), np.inf, gradient)
     gradient, variance = (
         np.where(np.logical_or.accumulate(np.isinf(part), axis=0), np.inf, part)
         for part in (gradient, variance)
