@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.arrays import ArrayResult
+from meanfield.criticality import checked_numbers
 from meanfield.maps.correlation import correlation_map
 from meanfield.network import FixedPoint, Network
 
@@ -44,13 +45,17 @@ class GuessingBias(ArrayResult):
         """
         from scipy.special import ndtr, ndtri
 
-        return ndtr(np.sqrt(self.gamma[-1]) * ndtri(np.asarray(p, np.float64)))
+        return ndtr(np.sqrt(self.gamma[-1]) * ndtri(_share("p", p)))
 
     def share_density(self, share: ArrayLike) -> Array:
-        """Density over networks of that share, in (0, 1)."""
+        """Density over networks of that share, in [0, 1]; of `gamma = 0` all of it is at 1/2."""
         from scipy.special import ndtri
 
-        x, gamma = ndtri(np.asarray(share, np.float64)), self.gamma[-1]
+        x, gamma = ndtri(_share("share", share)), self.gamma[-1]
+        if gamma == 0:
+            return np.where(x == 0, np.inf, 0.0)
+        if gamma == 1:
+            return np.ones_like(x)
         return np.exp(0.5 * x**2 * (1 - 1 / gamma)) / np.sqrt(gamma)
 
     def __repr__(self) -> str:
@@ -60,6 +65,13 @@ class GuessingBias(ArrayResult):
             f"{self.gamma[-1]:.6g}; half of all networks guess the first of two classes for "
             f"{100 * low:.3g} % to {100 * high:.3g} % of the inputs"
         )
+
+
+def _share(name: str, values: ArrayLike) -> Array:
+    checked = checked_numbers(name, values)
+    if not np.all((checked >= 0) & (checked <= 1)):
+        raise ValueError(f"{name}: must be from 0 to 1, got {values!r}")
+    return checked
 
 
 def guessing_bias(

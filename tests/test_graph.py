@@ -291,6 +291,21 @@ def test_isolated_nodes_fall_silent() -> None:
                          weight_var=2.0)  # fmt: skip
 
 
+def test_silent_and_overflown_networks() -> None:
+    quiet: Any = ({"q": 0.0}, {"weight_var": 0.0})
+    for options in quiet:
+        silent = ml.graph_network(RING, depth=3, **options)
+        assert silent.verdict is ml.GraphVerdict.VANISHES and silent.scale[-1] == 0
+    loud = ml.graph_network(RING, depth=200, weight_var=1e3)
+    assert loud.verdict is ml.GraphVerdict.EXPLODES and loud.scale[-1] == math.inf
+    constant = ml.graph_network(RING, lambda x: 0 * x + 1.0, depth=3, weight_var=1.0)
+    assert constant.verdict is ml.GraphVerdict.VANISHES and constant.gradient[-1] == 0
+    steps = ml.graph_network(RING, "step", depth=3, weight_var=1.0)
+    assert np.all(steps.gradient[1:] == math.inf)
+    one = ml.graph_network([[1.0]], depth=3)
+    assert one.scale[-1] == pytest.approx(1) and one.verdict is ml.GraphVerdict.KEPT
+
+
 def test_bipartite_graphs_are_said() -> None:
     path = np.diag(np.ones(5), 1) + np.diag(np.ones(5), -1)
     network = ml.graph_network(path, depth=60)
@@ -365,7 +380,19 @@ BAD = [
     (lambda: ml.graph_network(RING, pairs=[[0, 3]]), "pairs: must be of different nodes"),
     (lambda: ml.graph_network(RING, pairs=[[1, 1]]), "pairs: must be of different nodes"),
     (lambda: ml.graph_network(RING, pairs=0), "pairs: must be at least 1"),
-    (lambda: ml.graph_network(RING, correlation=1.5), r"correlation: must be in \[-1, 1\]"),
+    (lambda: ml.graph_network(RING, correlation=1.5), "correlation: of 3 nodes must be from"),
+    (lambda: ml.graph_network(RING, correlation=-0.6), "correlation: of 3 nodes must be from"),
+    (lambda: ml.graph_network(RING * 1e200, normalisation="sum"), "adjacency: its Perron root"),
+    (lambda: ml.graph_network(RING * 1e-200, normalisation="sum"), "adjacency: its Perron root"),
+    (lambda: ml.graph_network(RING * 5e-324), "adjacency: sums of weights are outside"),
+    (lambda: ml.graph_network(RING, features=np.zeros((3, 0))), "features: must be finite"),
+    (lambda: ml.graph_network(RING, features=1e200 * np.eye(3)), "features: must be finite"),
+    (lambda: ml.sample_graph_network(RING, features=np.full((3, 2), np.nan)), "features: "),
+    (lambda: ml.sample_graph_network(RING, q=[1.0, 2.0]), "q: must be one variance"),  # pyright: ignore
+    (lambda: ml.graph_network(RING, depth=2).noise(0), "width: must be at least 1"),
+    (lambda: ml.graph_network(RING, depth=2, residual_scale=math.nan), "scale: must be a finite"),
+    (lambda: ml.graph_network([[1.0]], depth=9).plot(), "networks: of a single node"),
+    (lambda: ml.virgo(RING, 0), "depth: must be at least 1"),
     (lambda: ml.graph_network(RING, "tanh").noise(10), "noise: "),
     (lambda: ml.aggregate(-RING, normalisation="row"), "not negative"),
     (lambda: ml.propagate(ml.aggregate(RING), q=np.ones(2)), "3 nodes, but .* 2 signals"),

@@ -56,5 +56,12 @@ def test_networks_guess_so() -> None:
 
 
 def test_bad_input() -> None:
+    bias = mf.guessing_bias(mf.Network("relu", 2.0), 3)
+    with pytest.raises(ValueError, match="p: must be from 0 to 1"):
+        bias.share_quantile([0.5, 1.5])
+    with pytest.raises(ValueError, match="share: must be from 0 to 1"):
+        bias.share_density(-0.1)
+    even = mf.guessing_bias(mf.Network("relu", 2.0), 0)
+    assert even.gamma[-1] == 0 and list(even.share_density([0.4, 0.5])) == [0, math.inf]
     with pytest.raises(ValueError, match=r"correlation: must be in \[0, 1\), got 1.0"):
         mf.guessing_bias(mf.Network("relu", 2.0), 3, correlation=1.0)

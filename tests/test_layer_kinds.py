@@ -346,6 +346,21 @@ BAD = [
     (lambda: ml.propagate(ml.layer_norm(), q=0.0), "norm: a signal of variance 0"),
     (lambda: ml.attention(beta=-1.0), "beta: must be"),
     (lambda: ml.attention(tokens=1), "tokens: must be"),
+    (lambda: ml.propagate(ml.attention(tokens=64), 1.0, -0.9), "attention: 64 tokens have"),
+    (lambda: ml.averaged(0, 1.0), "models: must be at least 1"),
+    (lambda: ml.both_signs().sample(np.ones((1, 3)), np.random.default_rng(0)), "both_signs: "),
+    (
+        lambda: ml.propagate(ml.serial(ml.activation(np.ones_like), ml.layer_norm())),
+        "norm: .* as good as constant",
+    ),
+    (lambda: ml.convolution((3, 3), 1.0), "image: a kernel of 2 axes"),
+    (lambda: ml.convolution(3, 1.0, image=(0, 2)), "image: must have a size"),
+    (
+        lambda: ml.propagate(ml.convolution(3, 1.0, image=(2, 2)), np.ones(5)),
+        "convolution: its image of 2 x 2 has 4 positions, but there are 5",
+    ),
+    (lambda: ml.fourier_modes(ml.convolution(3, 1.0)), "positions: must be a size"),
+    (lambda: ml.mode_depth_scales(ml.convolution(3, 1.0), -1.0, 4), "chi1: must be >= 0"),
     (
         lambda: ml.attention(beta=1.0, tokens=8).sample(np.ones((4, 4)), np.random.default_rng(0)),
         "attention: a sequence of 8 tokens",

@@ -204,6 +204,33 @@ def test_many_signals_of_many_variances() -> None:
         assert many.error[-1] < derivative_digits
 
 
+@pytest.mark.parametrize("phi", ["relu", "tanh", "gelu", "identity"])
+def test_silent_and_identical_inputs(phi: str) -> None:
+    """Zero has no correlation, said as `1 - c = 1`; the same input stays the same."""
+    layer = ml.serial(ml.activation(phi), ml.dense(1.0))
+    silent = ml.propagate(layer, 0.0, 0.5)
+    assert silent.variance[-1] == 0 and silent.one_minus[-1] == 1
+    assert silent.verdict is ml.TraceVerdict.KEPT
+    mixed = ml.propagate(layer, [0.0, 1.0], np.array([[1, 0.5], [0.5, 1]]))
+    assert mixed.one_minus[-1][0, 1] == 1 and mixed.error[-1] < 1e-13
+    same = ml.propagate(ml.repeat(layer, 20), 1.0, 1.0)
+    assert np.all(same.one_minus == 0) and same.error[-1] < 1e-10
+
+
+def test_overflow_is_said() -> None:
+    layer = ml.serial(ml.activation("relu"), ml.dense(5.0))
+    for c in (None, 0.3):
+        trace = ml.propagate(ml.repeat(layer, 1000), 1.0, c)
+        assert trace.variance[-1] == math.inf and trace.verdict is ml.TraceVerdict.EXPLODES
+    gone = ml.propagate(ml.repeat(ml.serial(ml.activation("relu"), ml.dense(0.1)), 1000), 1.0)
+    assert gone.variance[-1] == 0 and gone.verdict is ml.TraceVerdict.VANISHES
+
+
+def test_one_signal_of_an_array() -> None:
+    trace = ml.propagate(ml.dense(2.0), np.array([1.5]))
+    assert trace.variance[-1] == 3 and "none" in repr(trace)
+
+
 BAD = [
     (lambda: ml.propagate(ml.serial(ml.activation("relu"), ml.activation("relu"))), "not Gaussian"),
     (lambda: ml.propagate(ml.residual(ml.activation("relu"))), "no dense layer"),
@@ -215,6 +242,17 @@ BAD = [
     (lambda: ml.repeat(RELU_BRANCH, 0), "times: must be at least 1"),
     (lambda: ml.parallel(RELU_BRANCH, scales=(1.0, 2.0)), "scales: "),
     (lambda: ml.residual(RELU_BRANCH, scale=math.nan), "scale: must be a finite number"),
+    (
+        lambda: ml.repeat(ml.residual(RELU_BRANCH, scale=lambda depth: math.nan), 2),
+        "scale: must be a finite number",
+    ),
+    (lambda: ml.residual(RELU_BRANCH, scale=cast(Any, np.ones(2))), "scale: must be a finite"),
+    (
+        lambda: ml.propagate(ml.dense(1.0), np.ones(3), 1.75 * np.eye(3) - 0.75),
+        "correlation: .* negative eigenvalues",
+    ),
+    (lambda: ml.critical(ml.residual(RELU_BRANCH), depth=0), "depth: must be at least 1"),
+    (lambda: ml.critical(ml.residual(RELU_BRANCH), q=0.0), "q: must be above 0"),
 ]  # fmt: skip
 
 
@@ -228,6 +266,12 @@ def test_wrong_types() -> None:
     for make in (
         lambda: ml.serial(cast(Any, "relu")),
         lambda: ml.repeat(RELU_BRANCH, cast(Any, 2.5)),
+        lambda: ml.residual(RELU_BRANCH, cast(Any, "small")),
+        lambda: ml.residual(RELU_BRANCH, cast(Any, 1j)),
+        lambda: ml.critical(ml.residual(RELU_BRANCH), depth=cast(Any, 2.5)),
+        lambda: ml.fixup_scale(cast(Any, 2.5)),
+        lambda: ml.maxout(cast(Any, 2.0)),
+        lambda: ml.averaged(cast(Any, 2.0), 1.0),
     ):
         with pytest.raises(TypeError):
             make()

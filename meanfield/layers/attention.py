@@ -28,6 +28,7 @@ from meanfield.errors import MeanFieldError
 from meanfield.layers.dense import dense, dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
+from meanfield.precision import EPS
 
 __all__ = ["attention", "critical_beta"]
 
@@ -75,8 +76,13 @@ class Attention(Layer):
                 "attention: needs tokens that stand for a sequence, two at least, of one norm and "
                 "one overlap; give propagate a correlation"
             )
-        q, g = state.variance[0], state.one_minus[0, 1]
+        q, g = float(state.variance[0]), float(state.one_minus[0, 1])
         uniform = 1 / self.tokens
+        if not q > 0 or g * (1 - uniform) > 1 + 8 * EPS:
+            raise MeanFieldError(
+                f"attention: {self.tokens:g} tokens have a norm above 0 and a correlation from "
+                f"-1/(T - 1) on, got {q:.6g} and {1 - g:.6g}"
+            )
         peaked = 0.0
         if self.beta > 0 and g > 0:
             peaked = max(0.0, 1 - critical_beta(q, q * (1 - g)) / self.beta)

@@ -8,10 +8,12 @@ them, given its second moments. So covariances add, and beside them only means h
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.criticality import checked_numbers
 from meanfield.errors import MeanFieldError
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, complements, joined, row_blocks
@@ -131,7 +133,7 @@ class Parallel(Layer):
         return np.tensordot(np.array(self._numbers()), np.array(parts), 1)
 
     def in_depth(self, depth: int) -> Layer:
-        scales = tuple(float(s(depth)) if callable(s) else s for s in self.scales)
+        scales = tuple(_number(s(depth)) if callable(s) else s for s in self.scales)
         return Parallel(tuple(branch.in_depth(depth) for branch in self.branches), scales)
 
     def rescaled(self, scale: float) -> Layer:
@@ -171,10 +173,15 @@ def parallel(*branches: Layer, scales: "tuple[Scale, ...] | None" = None) -> Lay
             "parallel: two branches hold no dense layer, so their sum is of signals that depend "
             "on each other beyond their second moments; put a dense layer into one of them"
         )
-    for scale in scales:
-        if not callable(scale) and not np.isfinite(scale):
-            raise ValueError(f"scale: must be a finite number, got {scale!r}")
-    return Parallel(branches, scales)
+    return Parallel(branches, tuple(s if callable(s) else _number(s) for s in scales))
+
+
+def _number(scale: Any) -> float:
+    """A scale that a person gave, checked."""
+    number = checked_numbers("scale", scale)
+    if number.ndim or not np.isfinite(number):
+        raise ValueError(f"scale: must be a finite number, got {scale!r}")
+    return float(number)
 
 
 def residual(branch: Layer, scale: Scale = 1.0) -> Layer:

@@ -146,6 +146,8 @@ def convolution(
         >>> int(np.count_nonzero(trace.variance[-1])), round(float(np.max(trace.variance[-1])), 12)
         (9, 1.0)
     """
+    kernel = tuple(kernel) if isinstance(kernel, list) else kernel
+    image = tuple(image) if isinstance(image, list) else image
     sizes = (
         kernel if isinstance(kernel, tuple) else (kernel,) * (1 if image is None else len(image))
     )
@@ -226,6 +228,8 @@ def mode_depth_scales(
         >>> ml.mode_depth_scales(ml.convolution(kernel=3, weight_var=1.0), positions=4).round(3)
         array([ inf, 0.91, 0.91, 0.91])
     """
+    if not chi1 >= 0:
+        raise ValueError(f"chi1: must be >= 0, got {chi1!r}")
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = np.log(chi1 * np.abs(fourier_modes(layer, positions)))
         rate = np.where(np.abs(rate) <= 4 * EPS, 0.0, rate)

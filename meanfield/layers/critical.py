@@ -85,6 +85,12 @@ def critical(
         )
     if not growth > 1 or growth == inf:
         raise ValueError(f"growth: must be a factor above 1, got {growth!r}")
+    if isinstance(depth, bool) or not isinstance(depth, int | np.integer):
+        raise TypeError(f"depth: must be a whole number of blocks, got {depth!r}")
+    if depth < 1:
+        raise ValueError(f"depth: must be at least 1, got {depth}")
+    if not q > 0:
+        raise ValueError(f"q: must be above 0, or there is nothing that grows, got {q!r}")
     make = block.rescaled if isinstance(block, Layer) else block
 
     def at(scale: float, times: int) -> tuple[float, float, float]:
@@ -143,6 +149,9 @@ def fixup_scale(depth: int, layers: int = 2) -> float:
         >>> ml.fixup_scale(depth=16, layers=3)
         0.5
     """
+    for name, value in (("depth", depth), ("layers", layers)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"{name}: must be a whole number, got {value!r}")
     if depth < 1 or layers < 2:
         raise MeanFieldError(
             f"depth, layers: must be at least 1 and 2, got {depth!r} and {layers!r}"

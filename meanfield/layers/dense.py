@@ -91,6 +91,8 @@ class ActivationLayer(Layer):
                 f"activation: {self.phi.name} behind a batch norm of {state.batch:g} inputs has no "
                 "map, since its units are not Gaussian; take batch_norm() of infinitely many"
             )
+        if not np.all(np.isfinite(state.variance)):
+            return _overflown(state)
         if state.radial:
             state = replace(state, tangent=state.tangent + state.radial * state.covariance)
         values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
@@ -119,6 +121,19 @@ class ActivationLayer(Layer):
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
         return np.asarray(self.phi(x), np.float64)
+
+
+def _overflown(state: State) -> State:
+    """Of a signal that exploded beyond float64 nothing is known but that."""
+    unknown = np.full_like(state.one_minus, np.nan)
+    return replace(
+        state,
+        variance=np.where(np.isinf(state.variance), np.inf, np.nan),
+        one_minus=unknown,
+        mean=np.full_like(state.mean, np.nan),
+        tangent=unknown,
+        gaussian=False,
+    )
 
 
 def activation(phi: Callable | str | Activation) -> Layer:

@@ -18,7 +18,7 @@ from meanfield.activation import Activation
 from meanfield.bivariate import Covariance
 from meanfield.errors import UnresolvedError
 from meanfield.layers.series import many_differences
-from meanfield.layers.state import State, complements, row_blocks
+from meanfield.layers.state import State, beside_silent, complements, row_blocks
 from meanfield.maps.moment import second_moment
 from meanfield.precision import EPS
 
@@ -51,7 +51,8 @@ def dual(activation: Activation, state: State) -> Dual:
     """What `phi` makes of Gaussian signals."""
     variance, error = _second(activation, state.variance, "phi2", "E[phi^2]")
     if activation.is_homogeneous:
-        return Dual(variance, _angles(activation, state.one_minus), error, error + 8 * EPS)
+        one_minus = beside_silent(state.variance, _angles(activation, state.one_minus))
+        return Dual(variance, one_minus, error, error + 8 * EPS)
     finite = np.isfinite(variance)
     rows, columns = np.nonzero(np.triu(finite[:, None] & finite, 1))
     gap, doubt = np.zeros_like(state.one_minus), 0.0
@@ -62,8 +63,12 @@ def dual(activation: Activation, state: State) -> Dual:
         product = np.sqrt(variance[rows] * variance[columns])
         largest = np.max(one_minus)
         bound += 4 * EPS * gap[rows, columns]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            doubt = float(np.nanmax(bound / (product * largest)))
+        if largest > 0:  # of pairs of which one is silent it is known
+            scale = product * largest
+            relative = np.divide(bound, scale, out=np.zeros_like(bound), where=scale > 0)
+            doubt = float(np.max(relative))
+        else:
+            doubt = np.inf if np.any(bound > 0) else 0.0
     else:
         one_minus = np.zeros_like(gap)
     return Dual(variance, one_minus, error, doubt)
@@ -94,9 +99,9 @@ def _second(
     unknown = np.isinf(moment.error) & (moment.value != np.inf)
     if np.any(unknown):
         raise UnresolvedError(activation.why_not(float(distinct[np.argmax(unknown)]), written))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(moment.value > 0, moment.error / moment.value, 0.0)
-    return moment.value[which], float(np.nanmax(relative))
+    known = (moment.value > 0) & np.isfinite(moment.value)
+    relative = np.divide(moment.error, moment.value, out=np.zeros_like(distinct), where=known)
+    return moment.value[which], float(np.max(relative))
 
 
 def _differences(

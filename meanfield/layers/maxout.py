@@ -156,8 +156,10 @@ def maxout(rank: int, weight_var: float | None = None, bias_var: float = 0.0) ->
         >>> [round(float(x), 4) for x in (trace.variance[-1], trace.gradient[-1])]
         [1.0, 0.0028]
     """
-    if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 1:
-        raise ValueError(f"rank: must be a whole number, at least 1, got {rank!r}")
+    if isinstance(rank, bool) or not isinstance(rank, int | np.integer):
+        raise TypeError(f"rank: must be a whole number, got {rank!r}")
+    if rank < 1:
+        raise ValueError(f"rank: must be at least 1, got {rank}")
     weight_var = 1 / maxout_moments(int(rank))[1] if weight_var is None else weight_var
     return Maxout(
         int(rank), dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var)

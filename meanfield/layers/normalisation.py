@@ -34,24 +34,33 @@ class Norm(Layer):
         size, one_minus, mean = state.variance, state.one_minus, state.mean
         if self.centred and np.any(mean):
             size = size - mean**2
+            _check(size, state)
             one_minus = complements(size, state.gap - 0.5 * (mean[:, None] - mean) ** 2)
-        if not np.all(size > 0):
-            raise MeanFieldError(
-                "norm: a signal of variance 0 cannot be normalised; give the layer before it a "
-                "weight_var or bias_var"
-            )
+        _check(size, state)
+        root, lost = np.sqrt(size), float(np.max(state.variance / size))
         return replace(
             state,
             variance=np.ones_like(size),
             one_minus=one_minus,
-            mean=np.zeros_like(mean) if self.centred else mean / np.sqrt(size),
-            tangent=state.tangent / np.sqrt(size[:, None] * size),
+            mean=np.zeros_like(mean) if self.centred else mean / root,
+            tangent=state.tangent / root[:, None] / root,
+            error=state.error * lost,
+            one_minus_error=(state.one_minus_error + state.error * (lost > 1)) * lost,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
         if self.centred:
             x = x - np.mean(x, axis=1, keepdims=True)
         return x / np.sqrt(np.mean(x**2, axis=1, keepdims=True))
+
+
+def _check(size: Array, state: State) -> None:
+    """Refuse what has no size, or none beside its rounding."""
+    if not np.all(size > 4 * state.error * state.variance):
+        raise MeanFieldError(
+            "norm: a signal of variance 0, or as good as constant, cannot be normalised; give the "
+            "layer before it a weight_var or bias_var"
+        )
 
 
 def rms_norm() -> Layer:

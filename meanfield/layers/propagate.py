@@ -95,10 +95,18 @@ class Trace:
     @property
     def verdict(self) -> TraceVerdict:
         """What becomes of signals and gradients."""
-        sizes = [np.reshape(part, (len(self), -1)) for part in (self.variance, self.gradient)]
+        variance, gradient = (
+            np.reshape(part, (len(self), -1)) for part in (self.variance, self.gradient)
+        )
+        # of inputs that are 0 there is no growth, and some gradients are not known
+        sizes = np.concatenate([
+            variance[:, variance[0] > 0],
+            gradient[:, ~(np.any(np.isnan(gradient), axis=0) & np.all(np.isfinite(variance)))],
+        ], axis=1)  # fmt: skip
+        if not sizes.shape[1]:
+            sizes = np.ones((len(self), 1))
         with np.errstate(all="ignore"):
-            logs = np.log(np.concatenate(sizes, axis=1) / sizes[0][0].max())
-        logs = logs - logs[0]
+            logs = np.log(sizes) - np.log(sizes[0])
         if not np.all(np.isfinite(logs)):
             up = np.any(np.isposinf(logs)) or np.any(np.isnan(logs))
             return TraceVerdict.EXPLODES if up else TraceVerdict.VANISHES
@@ -110,15 +118,16 @@ class Trace:
             if last < _LEAST or abs(rates[0]) > _STEADY * abs(rates[1]):
                 return TraceVerdict.EXPLODES if most[-1] > 0 else TraceVerdict.VANISHES
             return TraceVerdict.GROWS if most[-1] > 0 else TraceVerdict.VANISHES
-        if self.one_minus is not None and self._smallest_gap(-1) < _ONE <= self._smallest_gap(0):
+        gaps = None if self.one_minus is None else [self._largest_gap(step) for step in (0, -1)]
+        if gaps is not None and gaps[1] < _ONE <= gaps[0]:
             return TraceVerdict.COLLAPSES
         return TraceVerdict.KEPT
 
-    def _smallest_gap(self, step: int) -> float:
+    def _largest_gap(self, step: int) -> float:
         gap = np.asarray(self.one_minus)[step]
         if gap.ndim == 2:
             gap = gap[~np.eye(len(gap), dtype=bool)]
-        return float(np.max(gap))
+        return float(np.max(gap, initial=0.0))
 
     def __repr__(self) -> str:
         lines = [f"Trace of {len(self) - 1} steps"]
@@ -141,6 +150,8 @@ def _span(values: Any) -> str:
     values = np.asarray(values)
     if values.ndim == 2:  # of distinct pairs
         values = values[np.triu_indices(len(values), 1)]
+        if not values.size:
+            return "none"
     if values.size == 1 or np.min(values) == np.max(values):
         return f"{np.ravel(values)[0]:.6g}"
     return f"{np.min(values):.6g} ... {np.max(values):.6g}"

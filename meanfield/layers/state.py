@@ -23,10 +23,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.criticality import checked_numbers, checked_variances
 
-__all__ = ["State", "complements", "joined", "row_blocks", "start"]
+__all__ = ["State", "beside_silent", "complements", "joined", "row_blocks", "start"]
 
 Array = NDArray[np.float64]
 
+_CHECKED = 1000  # signals, up to which eigenvalues take less than a second
+_ROUNDING = 1e-9
 _AT_ONCE = 1 << 18  # entries of a matrix: 2 MB
 
 
@@ -94,6 +96,16 @@ def complements(variance: Array, gap: Array) -> Array:
     return result
 
 
+def beside_silent(variance: Array, one_minus: Array) -> Array:
+    """`1 - c`, which is 1 beside a signal that is 0."""
+    silent = np.flatnonzero(variance == 0)
+    if len(silent):
+        one_minus = one_minus.copy()
+        one_minus[silent] = one_minus[:, silent] = 1.0
+        one_minus[silent, silent] = 0.0
+    return one_minus
+
+
 def joined(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
     r"""Variances and `1 - c` of a sum of independent signals, each given by its own.
 
@@ -157,4 +169,9 @@ def start(q: ArrayLike, correlation: ArrayLike | None = None) -> State:
             f"correlation: must be symmetric, in [-1, 1] and 1 on its diagonal, got {correlation!r}"
         )
     n = len(variance)
-    return State(variance, 1 - c, np.zeros(n), np.eye(n), gaussian=True)
+    if 2 < n <= _CHECKED and (least := float(np.linalg.eigvalsh(c)[0])) < -_ROUNDING * n:
+        raise ValueError(
+            "correlation: must be a matrix of correlations, without negative eigenvalues, got "
+            f"one of {least:.3g}"
+        )
+    return State(variance, beside_silent(variance, 1 - c), np.zeros(n), np.eye(n), gaussian=True)

@@ -40,6 +40,8 @@ def oversmoothing(
         'depth (layers)'
     """
     shown = list(networks) if isinstance(networks, Sequence) else [networks]
+    if any(np.all(np.isnan(network.one_minus)) for network in shown):
+        raise ValueError("networks: of a single node that is heard there is no pair to draw")
     names = [_label(network) for network in shown] if labels is None else list(labels)
     with axes(ax, "oversmoothing") as ax:
         lowest = 1.0

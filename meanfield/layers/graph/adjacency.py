@@ -200,6 +200,8 @@ def normalised(matrix: Any, normalisation: str | None, self_loops: bool = False)
 
 def _inverse(degree: Array) -> Array:
     """`1 / degree`; 0 for isolated nodes, which hear nothing."""
+    if np.any((degree > 0) & (degree < np.finfo(float).tiny)) or not np.all(np.isfinite(degree)):
+        raise MeanFieldError("adjacency: sums of weights are outside float64; rescale the weights")
     return np.divide(1.0, degree, out=np.zeros_like(degree), where=degree > 0)
 
 

@@ -34,7 +34,7 @@ from meanfield.layers.graph.setup import Setup, set_up
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, start
 
-__all__ = ["first_state", "graph_network"]
+__all__ = ["checked_features", "first_state", "graph_network"]
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -42,6 +42,7 @@ Indices = NDArray[np.intp]
 # bytes a pair of nodes takes: kernels and tangents, 8 bytes each, before and after a layer
 _PLAIN, _SKIP, _SERIES = 36, 16, 28
 _MEMORY = 8e9
+_LARGEST = 1e150  # whose square is a number
 
 
 def graph_network(
@@ -154,17 +155,26 @@ def _needs(setup: Setup, n: int) -> float:
     return float(_PLAIN + skip + other) * n**2
 
 
+def checked_features(features: ArrayLike, n: int) -> Array:
+    """Features of nodes, checked."""
+    x = checked_numbers("features", features)
+    if np.iscomplexobj(features):
+        raise TypeError("features: must be real, got complex ones")
+    if x.ndim != 2 or len(x) != n or not x.size or not np.max(np.abs(x)) < _LARGEST:
+        raise ValueError(
+            f"features: must be finite, of shape (n, d) for n = {n} nodes, got shape {x.shape} "
+            f"with entries up to {np.max(np.abs(x), initial=0.0):.3g}"
+        )
+    return x
+
+
 def first_state(
     n: int, nodes: Indices, q: ArrayLike, correlation: ArrayLike, features: ArrayLike | None
 ) -> State:
     """The kernel of the first layer's pre-activations, at some of `n` nodes."""
     m = len(nodes)
     if features is not None:
-        x = checked_numbers("features", features)
-        if x.ndim != 2 or len(x) != n or not np.all(np.isfinite(x)):
-            raise ValueError(
-                f"features: must be finite, of shape (n, d) for n = {n} nodes, got shape {x.shape}"
-            )
+        x = checked_features(features, n)
         from scipy.spatial.distance import pdist, squareform
 
         x = x[nodes]
@@ -180,8 +190,10 @@ def first_state(
         raise ValueError(f"q: must be one variance or {n} of them, got shape {np.shape(variance)}")
     c = checked_numbers("correlation", correlation)
     if c.ndim == 0:
-        if not abs(c) <= 1:
-            raise ValueError(f"correlation: must be in [-1, 1], got {correlation!r}")
+        if not (c <= 1 and c * (n - 1) >= -1):
+            raise ValueError(
+                f"correlation: of {n} nodes must be from -1/(n - 1) to 1, got {correlation!r}"
+            )
         one_minus = np.full((m, m), 1 - float(c))
         np.fill_diagonal(one_minus, 0.0)
         variance = checked_variances("q", variance, ">= 0")[nodes]
@@ -208,6 +220,13 @@ def _propagated(
             records.append(_summary(state, np.searchsorted(here, targets), pairs))
     columns = [np.array(column) for column in zip(*records, strict=True)]
     variance, one_minus, closest, farthest, gradient, error, one_minus_error, apart = columns
+    # infinite once they are, as behind a jump: where an adjacency has no edge it makes nan of it
+    if len(setup.activation.jumps):
+        gradient = np.where(np.isnan(gradient), np.inf, gradient)
+    gradient, variance = (
+        np.where(np.logical_or.accumulate(np.isinf(part), axis=0), np.inf, part)
+        for part in (gradient, variance)
+    )
     root = setup.spectrum.root
     return GraphNetwork(
         nodes=[setup.names[node] for node in targets],

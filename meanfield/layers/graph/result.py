@@ -131,6 +131,8 @@ class GraphNetwork:
     def verdict(self) -> GraphVerdict:
         """What becomes of the signals of the nodes."""
         middle = self.depth // 2
+        if not self.scale[-1] or not self.gradient[-1]:
+            return GraphVerdict.VANISHES
         with np.errstate(invalid="ignore", divide="ignore"):
             changes = [np.log(part[-1] / part[middle]) for part in (self.scale, self.gradient)]
         if not all(change <= _CHANGE for change in changes):  # nan is of an overflow
@@ -155,6 +157,8 @@ class GraphNetwork:
                 "noise: is known for homogeneous activations without residual branches; "
                 "sample_graph_network draws finite networks of any kind"
             )
+        if not width >= 1:
+            raise ValueError(f"width: must be at least 1, got {width!r}")
         m = self.activation.moments(np.ones(1)).value[0]
         excess = float(m[MOMENTS.index("phi4")] / m[MOMENTS.index("phi2")] ** 2 - 1)
         return excess * np.arange(self.depth + 1) / width

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import Activation
-from meanfield.criticality import checked_numbers, checked_variances
 from meanfield.errors import MeanFieldError
+from meanfield.layers.dense import dense_variance
 from meanfield.layers.graph.cone import chosen_pairs
+from meanfield.layers.graph.network import checked_features
 from meanfield.layers.graph.setup import set_up
 
 __all__ = ["GraphSample", "sample_graph_network"]
@@ -73,7 +74,8 @@ class GraphSample:
     @property
     def log_variance(self) -> Array:
         """Variance over networks of the log of the scale, shape `(depth + 1,)`; see `noise`."""
-        return np.var(np.log(self.scales), axis=0, ddof=1)
+        with np.errstate(divide="ignore", invalid="ignore"):  # of networks that fell silent
+            return np.var(np.log(self.scales), axis=0, ddof=1)
 
     def __repr__(self) -> str:
         draws, steps = self.scales.shape
@@ -140,14 +142,12 @@ def sample_graph_network(
             raise TypeError(f"{name}: must be a whole number, got {value!r}")
         if value < least:
             raise ValueError(f"{name}: must be at least {least}, got {value}")
-    variance = float(checked_variances("q", q))
+    variance = dense_variance("q", q)
     setup = set_up(adjacency, activation, depth, q=variance, **choices)
     n, rng = len(setup.names), np.random.default_rng(seed)
     if not 0 <= correlation <= 1:
         raise MeanFieldError(f"correlation: must be from 0 to 1, got {correlation!r}")
-    given = None if features is None else checked_numbers("features", features)
-    if given is not None and (given.ndim != 2 or len(given) != n):
-        raise ValueError(f"features: must be of shape (n, d) for n = {n}, got {given.shape}")
+    given = None if features is None else checked_features(features, n)
 
     chosen = None if pairs is None else chosen_pairs(pairs, n, seed)
 

@@ -134,7 +134,12 @@ def _variances(
                 "residual_aggregation below 1, or a residual_scale with a weight_var"
             )
         point = critical(phi, q) if bias_var is None else critical(phi, bias_var=bias_var)
-        weight_var = float(point.weight_var) / spectrum.root**2
+        weight_var = float(point.weight_var) / spectrum.root / spectrum.root
+        if not np.finfo(float).tiny <= weight_var < np.inf:
+            raise MeanFieldError(
+                f"adjacency: its Perron root {spectrum.root:.3g} is so far from 1 that float64 "
+                "holds no variance for it; rescale the weights"
+            )
     weights = checked_variances("weight_var", weight_var, ">= 0")
     if weights.shape not in ((), (depth,)):
         raise ValueError(

@@ -67,6 +67,10 @@ def virgo(
         >>> ml.virgo(star, depth=4, normalisation="sum").weight_var  # 2 / lambda_1^2 = 1
         array([1., 1., 1., 1.])
     """
+    if isinstance(depth, bool) or not isinstance(depth, int | np.integer):
+        raise TypeError(f"depth: must be a whole number of layers, got {depth!r}")
+    if depth < 1:
+        raise ValueError(f"depth: must be at least 1, got {depth}")
     if mean not in ("harmonic", "arithmetic"):
         raise ValueError(f"mean: must be 'harmonic' or 'arithmetic', got {mean!r}")
     graph, _ = matrix_of(adjacency)
