@@ -31,7 +31,7 @@ Complex = Any  # an array of complex128
 
 _RESOLVED = 1e-14
 _NEGLIGIBLE = 1e-18
-_TINIEST = 1e-130  # whose square is not yet 0
+_TINIEST = 1e-290  # which times a probability is not yet 0
 _ROUNDING = 1e-12
 _SETTLED = 1e-9
 _NARROWEST = 1e-14  # standard deviations: less is rounding
@@ -53,6 +53,7 @@ class SlopeLaw:
         density: of `z` there.
         bands: smallest intervals that hold all of `X` but 0, in order, shape (bands, 2); the end
             of the last can be infinite.
+        seen: the same of what has a probability that can be seen.
         turns: values at the kinks of the activation, the extrema of `phi'` and far out, in order.
     """
 
@@ -65,6 +66,7 @@ class SlopeLaw:
     value: Complex
     density: Complex
     bands: Array
+    seen: Array
     turns: Array
 
     @cached_property
@@ -112,16 +114,16 @@ class SlopeLaw:
         first, second = np.empty((2, len(u), 2), complex)
         step = max(1, _IN_CACHE // len(x))
         for i in range(0, len(u), step):
-            some = slice(i, i + step)
-            inverse = u[some, None] - x
-            np.reciprocal(inverse, out=inverse)
-            first[some] = inverse @ columns
-            inverse *= inverse
-            second[some] = inverse @ columns
-        m, n = first[:, 0], self.at_zero + u * first[:, 1]
+            some = u[i : i + step, None]
+            ratio = some - x
+            np.divide(some, ratio, out=ratio)  # neither it nor its square overflows
+            first[i : i + step] = ratio @ columns
+            ratio *= ratio
+            second[i : i + step] = ratio @ columns
+        m, n = first[:, 0] / u, self.at_zero + first[:, 1]
         for sum_ in (m, n):  # what rounding puts above the axis
             sum_.imag[sum_.imag >= 0] = -0.0
-        return m, n, -u * second[:, 0]
+        return m, n, -second[:, 0] / u
 
     def refined(self, u: Array) -> "SlopeLaw":
         """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
@@ -187,14 +189,21 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
     value, density = on_panels(pieces, sigma, left, right)
     ends = pieces.squared(sigma * left.real), pieces.squared(sigma * right.real, -1)
     tails = [beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)]
-    within = np.sort(np.column_stack(ends), axis=1)
-    bands = union(np.concatenate([within, np.repeat(atoms[:, :1], 2, axis=1), *tails]))
+    within, levels = np.sort(np.column_stack(ends), axis=1), np.repeat(atoms[:, :1], 2, axis=1)
+    bands = union(np.concatenate([within, levels, *tails]))
+    nearest = np.minimum(np.abs(left.real), np.abs(right.real)) * (left.real * right.real > 0)
+    mass = 0.5 * np.abs(right - left) * np.exp(-0.5 * nearest**2)
+    mean = mass @ within[:, 1] / np.sum(mass) if len(mass) else 1.0
+    visible = mass * (1 + within[:, 1] / mean) > _NEGLIGIBLE
+    seen = union(np.concatenate([within[visible], levels]))
     # the ends of tails that have come to their limits
     limits = [high for low, high in np.concatenate(tails) if high - low <= _SETTLED * high]
     turns = [pieces.squared(pieces.cuts, side) for side in (-1, 1)]
     turns = np.unique(np.concatenate([*turns, limits]))
     turns = turns[turns > _ROUNDING**2 * np.max(turns, initial=0.0)]
-    return SlopeLaw(pieces, sigma, zero, atoms, left, right, value, density, bands, turns)
+    return SlopeLaw(
+        pieces, sigma, zero, atoms, left, right, value, density, bands, seen, turns
+    )  # fmt: skip
 
 
 def _atoms(pieces: SlopePieces, sigma: float) -> tuple[float, Array]:

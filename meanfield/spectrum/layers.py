@@ -96,22 +96,23 @@ def layered_distribution(kinds: list[Kind]) -> tuple[Distribution, float]:
     for generation in range(_BISECTIONS):
         target = top - (top - bottom) * np.sin(0.5 * at) ** 2
         found = _solved(kinds, target.ravel() + 0j, guess)
-        mass = (1 / np.expm1(found[0])).imag / np.pi * 0.5 * (top - bottom) * np.sin(at.ravel())
-        series = coefficients(mass.reshape(at.shape))
-        missed = tail(series)
+        rate = 0.5 * (top - bottom) * np.sin(at)
+        density = ((1 / np.expm1(found[0])).imag / np.pi).reshape(at.shape)
+        missed = tail(coefficients(rate * density)) * (right - left)
         good = (missed < _RESOLVED) | (generation == _BISECTIONS - 1)
-        done.append((left[good], right[good], series[good], missed[good]))
+        done.append([a[good] for a in (left, right, at, target, rate, density, missed)])
         if np.all(good):
             break
         left, right = halves(left[~good], right[~good])
         at = nodes(left, right)
         rows = found.reshape(len(found), -1, ORDER)[:, ~good]
         guess = np.array([_split(row.real) + 1j * _split(row.imag) for row in rows])
-    left, right, series, missed = (np.concatenate(part) for part in zip(*done, strict=True))
+    left, right, *values, missed = (np.concatenate(part) for part in zip(*done, strict=True))
     order = np.argsort(left)
-    component = Component(
-        low=low, high=high, bottom=bottom, top=top, edges=np.append(left[order], np.pi),
-        mass=series[order], beyond=0.0, error=float(np.sum(missed * (right - left))),
+    component = Component.of(
+        (bottom, top), np.append(left[order], np.pi), *(a[order] for a in values),
+        soft=(low > -np.inf, high < np.inf), low=low, high=high, beyond=0.0,
+        error=float(np.sum(missed)),
     )  # fmt: skip
     distribution = Distribution(zero, (component,))
     return distribution, component.error + distribution.missing
