@@ -84,17 +84,17 @@ def angles(transform: Transform, log_r: Array, guess: Array | None = None) -> Ar
     return theta
 
 
-def _place(phi: Array, bottom: float, top: float, soft: tuple[bool, bool]) -> tuple[Array, Array]:
+def _place(phi: Array, bottom: float, top: float, bent: tuple[bool, bool]) -> tuple[Array, Array]:
     """`log r` at angles from 0, at the top, to pi, and its derivative without the sign.
 
-    Quadratic towards soft ends, so that `theta` is smooth there.
+    Quadratic towards bent ends, so that `theta` is smooth there.
     """
     width, t = top - bottom, phi / np.pi
-    if soft == (True, True):
+    if bent == (True, True):
         return top - width * np.sin(0.5 * phi) ** 2, 0.5 * width * np.sin(phi)
-    if soft == (False, True):
+    if bent == (False, True):
         return top - width * t**2, 2 * width * t / np.pi
-    if soft == (True, False):
+    if bent == (True, False):
         return bottom + width * (1 - t) ** 2, 2 * width * (1 - t) / np.pi
     return top - width * t, np.full(phi.shape, width / np.pi)
 
@@ -123,7 +123,7 @@ def sketch(transform: Transform, arc: Arc) -> Sketch:
         bottom = last(min(top, middle), -1)
     if arc.high == np.inf:
         top = last(max(bottom, middle), 1)
-    log_r = _place(_nodes(), bottom, top, arc.soft)[0].ravel()
+    log_r = _place(_nodes(), bottom, top, arc.bent)[0].ravel()
     theta = angles(transform, log_r)
     return Sketch(bottom, top, theta, log_r + 1j * theta)
 
@@ -153,7 +153,7 @@ def follow(
     before = np.full((2, len(left)), np.inf)  # missed on what they are halves and quarters of
     done = []
     for generation in range(_BISECTIONS):
-        log_r, rate = _place(phi, known.bottom, known.top, arc.soft)
+        log_r, rate = _place(phi, known.bottom, known.top, arc.bent)
         theta = angles(transform, log_r.ravel(), guess.ravel()).reshape(phi.shape)
         log_u = log_r + 1j * theta
         point = transform.at(log_u.ravel())

@@ -22,12 +22,14 @@ _ZOOMS = 3
 class Arc(NamedTuple):
     """An interval of the radius `r` in which the curve lies, and whether its ends are soft.
 
-    At a soft end, outside of `X`, the curve comes down to the axis like a root.
+    At a soft end, outside of `X`, the curve comes down to the axis like a root. At an atom of `X`
+    it may do that, or touch the axis there: such ends are bent too.
     """
 
     low: float
     high: float
     soft: tuple[bool, bool]
+    bent: tuple[bool, bool]
 
 
 def arcs(transform: Transform, bands: Array) -> list[Arc]:
@@ -47,11 +49,11 @@ def arcs(transform: Transform, bands: Array) -> list[Arc]:
     for low, high in ends.reshape(-1, 2).tolist():
         if high > low:
             atoms = transform.law.atoms[:, 0]
-            atoms = atoms[(atoms > low) & (atoms < high)]
-            cuts = [low, *atoms.tolist(), high]
+            cuts = [low, *atoms[(atoms > low) & (atoms < high)].tolist(), high]
             for a, b in zip(cuts[:-1], cuts[1:], strict=True):
                 hard = [end in atoms or end in bands or end in (0, np.inf) for end in (a, b)]
-                found.append(Arc(a, b, (not hard[0], not hard[1])))
+                bent = tuple(end in atoms or not h for end, h in zip((a, b), hard, strict=True))
+                found.append(Arc(a, b, (not hard[0], not hard[1]), (bent[0], bent[1])))
     return found[::-1]
 
 

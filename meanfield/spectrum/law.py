@@ -32,6 +32,7 @@ Complex = Any  # an array of complex128
 _RESOLVED = 1e-14
 _NEGLIGIBLE = 1e-18
 _TINIEST = 1e-290  # which times a probability is not yet 0
+_SMALLEST = 1e-280  # what is less is not followed
 _ROUNDING = 1e-12
 _SETTLED = 1e-9
 _NARROWEST = 1e-14  # standard deviations: less is rounding
@@ -105,9 +106,12 @@ class SlopeLaw:
         return float((w @ (x - self.mean) ** 2).real) / self.mean**2 + self.at_zero
 
     @np.errstate(all="ignore")  # at an atom of X nothing is finite
-    def transforms(self, u: Complex) -> tuple[Complex, Complex, Complex]:
+    def transforms(self, log_u: Complex) -> tuple[Complex, Complex, Complex]:
         """`m = E[X/(u - X)]`, `n = 1 + m` and `u m'`, above the axis or on its upper side."""
         x, w = self.nodes
+        u = np.exp(log_u)
+        atoms = np.flatnonzero(np.isin(x, self.atoms[:, 0]))
+        at_atoms = np.log(x[atoms].real)
         columns = np.column_stack([w * x, w])
         first: Any
         second: Any
@@ -116,6 +120,8 @@ class SlopeLaw:
         for i in range(0, len(u), step):
             some = u[i : i + step, None]
             ratio = some - x
+            for k, log_x in zip(atoms, at_atoms, strict=True):  # next to it nothing cancels
+                ratio[:, k] = x[k] * np.expm1(log_u[i : i + step] - log_x)
             np.divide(some, ratio, out=ratio)  # neither it nor its square overflows
             first[i : i + step] = ratio @ columns
             ratio *= ratio
@@ -143,7 +149,8 @@ class SlopeLaw:
         worst = np.zeros(len(self.left))
         step = max(1, _AT_ONCE // self.value.size)
         for i in range(0, len(u), step):
-            f = self.value / (u[i : i + step, None, None] - self.value) * self.density
+            with np.errstate(over="ignore"):
+                f = self.value / (u[i : i + step, None, None] - self.value) * self.density
             size = np.max(np.abs(f), axis=2)
             last = np.max(np.abs(f @ TO_COEFFICIENTS[:, -2:]), axis=2)
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -195,6 +202,7 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
     mass = 0.5 * np.abs(right - left) * np.exp(-0.5 * nearest**2)
     mean = mass @ within[:, 1] / np.sum(mass) if len(mass) else 1.0
     visible = mass * (1 + within[:, 1] / mean) > _NEGLIGIBLE
+    within[within < _SMALLEST * mean] = 0.0
     seen = union(np.concatenate([within[visible], levels]))
     # the ends of tails that have come to their limits
     limits = [high for low, high in np.concatenate(tails) if high - low <= _SETTLED * high]

@@ -140,7 +140,7 @@ def _sum(kinds: list[Kind], state: Complex) -> _Sum:
     log_z = -w
     by_u, misfit, rate, pull = np.empty((4, *log_u.shape), complex)
     for k, kind in enumerate(kinds):
-        m_k, n_k, um = kind.law.transforms(np.exp(log_u[k]))
+        m_k, n_k, um = kind.law.transforms(log_u[k])
         weights, slope = kind.weights(m_k, n_k)
         imag = np.where(np.abs(m_k) < np.abs(n_k), m_k.imag, n_k.imag)
         angle = np.arctan2(imag, m_k.real * n_k.real + imag**2)
@@ -247,7 +247,7 @@ def _inverse(law: SlopeLaw, m: Array, n: Array, low: float, high: float) -> Arra
 
     for _ in range(_HALVINGS):
         t = 0.5 * (a + b)
-        there = law.transforms(place(t) + 0j)
+        there = law.transforms(np.log(place(t) + 0j))
         more = np.where(np.abs(m) < np.abs(n), there[0].real > m, there[1].real > n)
         # on the negative axis M rises with |u|, elsewhere it falls
         further = more != (low == -np.inf)

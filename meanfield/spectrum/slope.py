@@ -102,7 +102,8 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     # beside the real axis noise would grow with the degree
     c[np.logical_and.accumulate(small[:, ::-1], axis=1)[:, ::-1]] = 0.0
     # nothing is known of it but that it is as small
-    c[(size <= _HIDDEN * noise) | (tail(coefficients(slope)) > _ROUGH * size)] = 0.0
+    hidden = (size <= _HIDDEN * noise) | (tail(coefficients(slope)) > _ROUGH * size)
+    c[hidden] = 0.0
     kinks = samples.kinks
     # elsewhere it turns by rounding
     told = (size > _FAINT * np.max(size)) | (tail(coefficients(slope)) < _FAINT * size)
@@ -120,10 +121,11 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     found = np.concatenate([kinks, *turns])
     lonely = np.min(np.abs(met[:, None] - np.append(found, np.inf)), axis=1) > near
     turns.append(met[lonely])
+    ends = right[:-1][hidden[1:] != hidden[:-1]]  # there it is cut off
     return SlopePieces(
         left=left, right=right, series=c, constant=constant,
         flat=_flat(left, right, slope, constant, kinks, noise),
-        cuts=_apart(kinks, np.concatenate([np.zeros(0), *turns])),
+        cuts=_apart(np.union1d(kinks, ends), np.concatenate([np.zeros(0), *turns])),
         noise=noise,
     )  # fmt: skip
 

@@ -53,7 +53,7 @@ class Transform:
     @np.errstate(all="ignore")  # at an atom of X nothing is finite
     def at(self, log_u: Complex) -> Point:
         """What is known at points `u`."""
-        m, n, um = self.law.transforms(np.exp(log_u))
+        m, n, um = self.law.transforms(log_u)
         L = self.depth
         # Im n = Im m, so that the angle of m / n has no cancellation; the smaller knows it better
         imag = np.where(np.abs(m) < np.abs(n), m.imag, n.imag)
