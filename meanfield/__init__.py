@@ -226,7 +226,11 @@ def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return import_module(f"{__name__}.{name}")
     if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, (*__all__, *_SUBMODULES))
+        nearest = f"; the nearest names are {', '.join(close)}" if close else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest}")
     value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value  # the next access is an ordinary one
     return value

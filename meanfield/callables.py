@@ -262,14 +262,14 @@ def open_box(phi: Callable) -> TracedFunction | Box:
             f"{phi.__name__}(...)"
         )
     torch = sys.modules.get("torch")
-    answers: list[str] = []
+    answers: dict[str, list[str]] = {}  # and the ways that got it
     if torch is None or not isinstance(phi, torch.nn.Module):
         try:
             function = trace(phi)
         except NotElementwiseError:
             raise
         except Exception as error:  # whatever an unknown function raises when it is not JAX
-            answers.append(_answer("JAX", error))
+            answers.setdefault(_answer(error), []).append("JAX")
         else:
             if function.is_traced:
                 return function
@@ -282,13 +282,14 @@ def open_box(phi: Callable) -> TracedFunction | Box:
         except NotElementwiseError:
             raise
         except Exception as error:
-            answers.append(_answer(name, error))
+            answers.setdefault(_answer(error), []).append(name)
     raise TypeError(
-        "activation: it could not be called; it must take an array of floats and return one of "
-        "the same shape. " + "; ".join(answers)
+        "activation: it could not be called; it must take an array of floats and return one of the "
+        "same shape, other arguments being given by name, as in Activation(phi, slope=0.1). "
+        + "; ".join(f"With {' and '.join(ways)}: {answer}" for answer, ways in answers.items())
     )
 
 
-def _answer(way: str, error: Exception) -> str:
+def _answer(error: Exception) -> str:
     first = (str(error).strip() or "no message").splitlines()[0]
-    return f"With {way}: {type(error).__name__}: {first[:120]}"
+    return f"{type(error).__name__}: {first[:120]}"

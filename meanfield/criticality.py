@@ -21,6 +21,7 @@ from meanfield.activation import Activation, as_activation
 from meanfield.edge import Edge, edge_at, reshaped
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import NoCriticalPointError
+from meanfield.keywords import spelt
 from meanfield.network import FixedPoint, Network, Phase
 from meanfield.precision import is_traced
 
@@ -84,6 +85,7 @@ def fixed_point(
     )  # fmt: skip
 
 
+@spelt
 def critical(
     phi: Callable | str | Activation,
     q: ArrayLike | None = None,
@@ -159,11 +161,12 @@ def critical(
 def checked_numbers(name: str, value: ArrayLike) -> Array:
     """The numbers as a float64 array, or an error that says what is none."""
     try:
-        return np.asarray(value, np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{name}: must be a number or an array of numbers, got {value!r}"
-        ) from error
+        array = np.asarray(value)
+        if array.dtype.kind not in "SUbc":  # text of a number, true, complex
+            return np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{name}: must be a number or an array of numbers, got {value!r}")
 
 
 def checked_variances(name: str, value: ArrayLike, least: str = "> 0") -> Array:
@@ -192,6 +195,7 @@ class CriticalLine(NamedTuple):
     error: Array
 
 
+@spelt
 def critical_line(phi: Callable | str | Activation, q: ArrayLike) -> CriticalLine:
     r"""The edge of chaos: `weight_var(q)` and `bias_var(q)` with `chi1 = 1`, as a curve.
 

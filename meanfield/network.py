@@ -10,6 +10,7 @@ import numpy as np
 
 from meanfield.activation import Activation, as_activation
 from meanfield.ensembles import Ensemble, ensemble_of
+from meanfield.keywords import spelt
 from meanfield.precision import is_traced
 
 __all__ = ["FixedPoint", "Network", "Phase"]
@@ -34,6 +35,8 @@ def _check_variance(name: str, value: Any, positive: bool) -> None:
         return
     least = "> 0" if positive else ">= 0"
     try:
+        if np.asarray(value).dtype.kind in "SUb":  # the text of a number, or true
+            raise TypeError(value)
         array = value if isinstance(value, float) else np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: must be a finite variance {least}, got {value!r}") from error
@@ -70,6 +73,7 @@ class Network:
     bias_var: Any
     weights: str | Ensemble
 
+    @spelt
     def __init__(
         self, phi, weight_var: Any, bias_var: Any = 0.0, weights: str | Ensemble = "gaussian"
     ) -> None:

@@ -1,31 +1,24 @@
 r"""Named initialisation schemes, placed on the phase diagram of an activation.
 
-A scheme is a weight variance, a bias variance and an ensemble, as a function of the activation and
-of the shape of the layer:
-
-    LeCun 1                       Glorot 2 fan_in/(fan_in + fan_out)     He 2 (or 2/(1 + slope^2))
-    Kumar 1/(phi'(0)^2 (1 + phi(0)^2))             LSUV 1/E[phi(z)^2], orthogonal
-    VI3NR q/E[phi(sqrt(q) z)^2] at the q where chi1 = 1 without biases
-    SIREN 2        spectral min(1, fan_out/fan_in)        PyTorch 1/3, biases 1/(3 fan_in)
-    DAG 2/in_degree               looks-linear 2, mirrored orthogonal blocks
-
-Where that lies, and how far signals get, follows from the fixed points of the network.
+A scheme (`meanfield.scheme_rules` lists them) is a weight variance, a bias variance and an
+ensemble, as a function of the activation and of the shape of the layer. Where that lies, and how
+far signals get, follows from the fixed points of the network.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf, log, nan
-from typing import TYPE_CHECKING, Any, NamedTuple
+from math import inf, log, nan, sqrt
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import critical
-from meanfield.errors import MeanFieldError, NoCriticalPointError
+from meanfield.errors import MeanFieldError
 from meanfield.fixedpoints import FixedPoints, fixed_points
-from meanfield.gaussian import MOMENTS
 from meanfield.network import FixedPoint, Network, Phase
+from meanfield.scheme_rules import SCHEMES, Shape, spectral_norm
 
 if TYPE_CHECKING:
     from meanfield.phase import PhaseDiagram
@@ -33,95 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "Comparison", "Placement", "compare", "place"]
 
 _START = 1.0  # variance of the pre-activations of the first layer
+_UNIFORM = 1 / 3  # mean square of coordinates on [-1, 1]
 _LOW = 0.1  # of the window: its height over its width, at least
 _SAME = 1e-9  # fixed points so near are where a scheme wanted them to be
 
-
-class Layer(NamedTuple):
-    """What a scheme looks at."""
-
-    activation: Activation
-    fan_in: int
-    fan_out: int
-    in_degree: int
-
-
-class Scheme(NamedTuple):
-    """A rule, and where it comes from."""
-
-    rule: Callable[[Layer], tuple[float, float]]  # weight_var, bias_var
-    weights: str
-    source: str
-
-
-def _moment(activation: Activation, q: float, name: str) -> float:
-    return float(activation.moments(np.array([q])).value[0, MOMENTS.index(name)])
-
-
-def _kumar(layer: Layer) -> tuple[float, float]:
-    box = layer.activation.sampled
-    at = box(np.array([-1e-9, 1e-9]))
-    value, slope = float(np.mean(at.value)), float(np.diff(at.value)[0] / 2e-9)
-    if np.min(np.abs(layer.activation.kinks), initial=inf) < 1e-9 or not slope:
-        raise NoCriticalPointError(
-            f"kumar: {layer.activation.name} has no slope at 0 to linearise by; take he, or "
-            "critical(phi)"
-        )
-    return 1 / (slope**2 * (1 + value**2)), 0.0
-
-
-def _vi3nr(layer: Layer) -> tuple[float, float]:
-    point = critical(layer.activation, bias_var=0.0)
-    return float(point.weight_var), 0.0
-
-
-def _critical(layer: Layer) -> tuple[float, float]:
-    point = critical(layer.activation, q=_START)
-    return float(point.weight_var), float(point.bias_var)
-
-
-_SCHEMES = {
-    "lecun": Scheme(lambda _: (1.0, 0.0), "gaussian", "LeCun et al. 1998, Efficient BackProp"),
-    "glorot": Scheme(
-        lambda layer: (2 * layer.fan_in / (layer.fan_in + layer.fan_out), 0.0), "gaussian",
-        "Glorot & Bengio 2010",
-    ),
-    "he": Scheme(lambda _: (2.0, 0.0), "gaussian", "He et al. 2015, arXiv 1502.01852"),
-    "pytorch": Scheme(
-        lambda layer: (1 / 3, 1 / (3 * layer.fan_in)), "gaussian",
-        "torch.nn.Linear.reset_parameters: uniform on +-1/sqrt(fan_in), biases too",
-    ),
-    "orthogonal": Scheme(lambda _: (1.0, 0.0), "orthogonal", "Saxe et al. 2014, arXiv 1312.6120"),
-    "dag": Scheme(
-        lambda layer: (2 / layer.in_degree, 0.0), "gaussian",
-        "Chen, Wang & Hanin 2024: architectures as graphs, layers with several inputs",
-    ),
-    "looks-linear": Scheme(
-        lambda _: (2.0, 0.0), "orthogonal",
-        "Balduzzi et al. 2017, arXiv 1702.08591; GSM, Burkholz & Dubatovka 2019: mirrored blocks",
-    ),
-    "eoi": Scheme(
-        lambda _: (1.0, 0.0), "orthogonal", "Nowak et al. 2024, arXiv 2406.01755: sparse, exactly "
-        "orthogonal",
-    ),
-    "lsuv": Scheme(
-        lambda layer: (1 / _moment(layer.activation, 1.0, "phi2"), 0.0), "orthogonal",
-        "Mishkin & Matas 2016, arXiv 1511.06422: the fixed point of its unit variance",
-    ),
-    "kumar": Scheme(_kumar, "gaussian", "Kumar 2017, arXiv 1704.08863"),
-    "vi3nr": Scheme(_vi3nr, "gaussian", "VI3NR, CVPR 2025, arXiv 2504.19270"),
-    "siren": Scheme(
-        lambda _: (2.0, 0.0), "gaussian",
-        "Sitzmann et al. 2020, arXiv 2006.09661: for phi = sin(x), frequencies in the weights",
-    ),
-    "spectral": Scheme(
-        lambda layer: (min(1.0, layer.fan_out / layer.fan_in), 0.0), "gaussian",
-        "Yang, Simon & Bernstein 2023, arXiv 2310.17813",
-    ),
-    "edge of chaos": Scheme(_critical, "gaussian", "critical(phi, q=1)"),
-}  # fmt: skip
-
-NAMES = tuple(_SCHEMES)
+NAMES = tuple(SCHEMES)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -131,19 +40,33 @@ class Placement:
     Attributes:
         scheme: its name, and
         source: the paper.
-        network: the `Network` that it makes.
-        point: the fixed point that inputs of variance 1 go to; None if they go to none.
+        network: the `Network` that it makes of plain layers: its place on the phase diagram.
+        acts_as: the plain network that does to signals what the scheme does; `network` itself
+            but for `dag` (in_degree layers add up), `looks-linear` (mirrored weights) and `fixup`
+            (silent branches beside skip connections).
+        first_weight_var: of the first layer, where the scheme sets it apart, as SIREN does; else
+            None.
+        start: variance of the pre-activations of the first layer.
+        point: the fixed point of `acts_as` that these go to; None if they go to none.
         points: all of them, with the verdict of the network.
         reach: layers until two inputs, or a signal that grows or dies, have lost themselves: six
             depth scales (Schoenholz et al. 2017), inf if they never do.
+        spectral_norm: largest singular value of the weights, for large layers.
+        norm_ratio: that over the `sqrt(fan_out/fan_in)` of the spectral condition (Yang, Simon &
+            Bernstein 2023), which asks for O(1) at any shape.
     """
 
     scheme: str
     source: str
     network: Network
+    acts_as: Network
+    first_weight_var: float | None
+    start: float
     point: FixedPoint | None
     points: FixedPoints
     reach: float
+    spectral_norm: float
+    norm_ratio: float
 
     @property
     def verdict(self) -> Any:
@@ -152,9 +75,22 @@ class Placement:
 
     def __repr__(self) -> str:
         where = "no fixed point" if self.point is None else f"q = {self.point.q:.6g}"
-        return (
-            f"{self.scheme} ({self.source})\n  {self.network!r}, {where}\n"
-            f"  signals get about {self.reach:.3g} layers far\n  {self.verdict}"
+        lines = [f"{self.scheme} ({self.source})", f"  {self.network!r}, {where}"]
+        if self.acts_as is not self.network:
+            lines.append(f"  acts as {self.acts_as!r}")
+        if self.first_weight_var is not None:
+            lines.append(
+                f"  first layer weight_var {self.first_weight_var:.6g}: coordinates on [-1, 1] "
+                f"make q = {self.start:.6g}"
+            )
+        return "\n".join(
+            [
+                *lines,
+                f"  largest singular value {self.spectral_norm:.4g}, {self.norm_ratio:.4g} times "
+                "sqrt(fan_out/fan_in)",
+                f"  signals get about {self.reach:.3g} layers far",
+                f"  {self.verdict}",
+            ]
         )
 
 
@@ -164,6 +100,11 @@ def place(
     fan_in: int = 1024,
     fan_out: int = 1024,
     in_degree: int = 1,
+    *,
+    blocks: int = 50,
+    branch_layers: int = 2,
+    coordinates: int = 2,
+    omega: float = 30.0,
 ) -> Placement:
     r"""Where a named scheme puts a network with this activation on its phase diagram.
 
@@ -172,7 +113,11 @@ def place(
         phi: the activation, as for `meanfield.critical`.
         fan_in: inputs of a layer, and
         fan_out: outputs, of which some schemes ask.
-        in_degree: how many layers feed into it.
+        in_degree: for `dag`: how many layers feed into it.
+        blocks: for `fixup`: number of residual branches, and
+        branch_layers: how many layers each has, at least 2.
+        coordinates: for `siren`: inputs of its first layer, uniform on [-1, 1], and
+        omega: the frequency scale `omega_0` by which it multiplies them.
 
     Returns:
         A `Placement`.
@@ -185,27 +130,51 @@ def place(
         >>> he = mf.schemes.place("he", "relu")
         >>> he.network, he.reach
         (Network(relu, weight_var=2, bias_var=0), inf)
+        >>> mf.schemes.place("siren", "sin", coordinates=2)
+        siren (Sitzmann et al. 2020, arXiv 2006.09661: ...)
+          Network(sin, weight_var=2, bias_var=0), q = 0.796812
+          first layer weight_var 150: coordinates on [-1, 1] make q = 50
+          largest singular value 2.828, 2.828 times sqrt(fan_out/fan_in)
+          signals get about 57.9 layers far
+          chaotic: ...
     """
-    if scheme not in _SCHEMES:
+    if scheme not in SCHEMES:
         raise ValueError(f"scheme: must be one of {', '.join(NAMES)}; got {scheme!r}")
-    rule, weights, source = _SCHEMES[scheme]
-    network = Network(
-        phi, *rule(Layer(as_activation(phi), fan_in, fan_out, in_degree)), weights=weights
-    )
-    points = fixed_points(network)
-    point = _reached(points)
-    return Placement(scheme, source, network, point, points, _reach(points, point))
+    counts = {"fan_in": fan_in, "fan_out": fan_out, "in_degree": in_degree, "blocks": blocks,
+              "branch_layers": branch_layers, "coordinates": coordinates}  # fmt: skip
+    for name, value in counts.items():
+        least = 2 if name == "branch_layers" else 1
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise TypeError(f"{name}: must be a whole number, got {value!r}")
+        if value < least:
+            raise ValueError(f"{name}: must be at least {least}, got {value}")
+    if not 0 < omega < inf:
+        raise ValueError(f"omega: must be a positive number, got {omega!r}")
+    found = SCHEMES[scheme]
+    shape = Shape(as_activation(phi), fan_in, fan_out, in_degree, blocks, branch_layers)
+    weight_var, bias_var = found.rule(shape)
+    network = Network(shape.activation, weight_var, bias_var, weights=found.weights)
+    acts_as = network if found.acts_as is None else found.acts_as(shape)
+    first = None if found.first is None else found.first(omega, coordinates)
+    start = _START if first is None else first * _UNIFORM
+    points = fixed_points(acts_as)
+    point = _reached(points, start)
+    norm = spectral_norm(weight_var, found.weights, fan_in, fan_out)
+    return Placement(
+        scheme, found.source, network, acts_as, first, start, point, points,
+        _reach(points, point), norm, norm / sqrt(fan_out / fan_in),
+    )  # fmt: skip
 
 
-def _reached(points: FixedPoints) -> FixedPoint | None:
-    """The fixed point in whose basin inputs of variance 1 are."""
+def _reached(points: FixedPoints, start: float) -> FixedPoint | None:
+    """The fixed point in whose basin inputs of this variance are."""
     if points.continuum:
-        return critical(points.network.activation, q=_START)
+        return critical(points.network.activation, q=start)
     for point in points:
-        if abs(point.q / _START - 1) < _SAME:  # stable or not: inputs of this size stay
+        if abs(point.q / start - 1) < _SAME:  # stable or not: inputs of this size stay
             return point
     for point in points:
-        if any(low < _START < high for low, high in point.basin or ()):
+        if any(low < start < high for low, high in point.basin or ()):
             return point
     return None
 
@@ -238,7 +207,11 @@ class Comparison:
     missing: dict[str, str]
 
     def rows(self) -> list[dict[str, Any]]:
-        """The table, a record for each scheme; None where inputs of variance 1 go to no `q`."""
+        """The table, a record for each scheme; None where inputs of variance 1 go to no `q`.
+
+        `weight_var` and `bias_var` are those of the layers; `q`, `chi1`, `phase` and `reach` of
+        what they make together (`Placement.acts_as`); `norm` is `norm_ratio`.
+        """
         return [
             {
                 "scheme": p.scheme,
@@ -249,6 +222,7 @@ class Comparison:
                 "chi1": None if p.point is None else float(p.point.chi1),
                 "phase": str(Phase.EXPLODES if p.point is None else p.point.phase),
                 "reach": p.reach,
+                "norm": p.norm_ratio,
                 "deep enough": bool(p.reach >= self.depth),
                 "source": p.source,
             }
@@ -256,12 +230,17 @@ class Comparison:
         ]
 
     def __repr__(self) -> str:
-        shown = "scheme weight_var bias_var q chi1 phase reach".split() + ["deep enough"]
+        shown = "scheme weight_var bias_var q chi1 phase reach norm".split() + ["deep enough"]
         table = [shown] + [[_cell(row[name]) for name in shown] for row in self.rows()]
         widths = [max(len(cells[k]) for cells in table) for k in range(len(shown))]
         lines = [f"Schemes for {self.activation.name}, {self.depth} layers"]
         for cells in table:
             lines.append("  " + "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)))
+        for p in self.placements:
+            if p.acts_as is not p.network:
+                lines.append(f"  {p.scheme}: acts as {p.acts_as!r}")
+            if p.first_weight_var is not None:
+                lines.append(f"  {p.scheme}: first layer {p.first_weight_var:.4g}")
         for name, why in self.missing.items():
             lines.append(f"  {name}: {why}")
         return "\n".join(line.rstrip() for line in lines)
@@ -271,11 +250,12 @@ class Comparison:
         """The phase diagram of a window that holds all placements."""
         from meanfield.phase import phase_diagram
 
-        right = max(p.network.weight_var for p in self.placements)
+        variances = [float(p.network.weight_var) for p in self.placements]
+        right = max(variances)
         top = max(p.network.bias_var for p in self.placements)
         return phase_diagram(
             self.activation,
-            weight_var=np.linspace(0.02, 1.15, 200) * right,
+            weight_var=np.linspace(min(0.02 * right, 0.5 * min(variances)), 1.15 * right, 200),
             bias_var=np.linspace(0, 1.3, 150) * (top if top > _LOW * right else _LOW * right),
         )
 
@@ -299,7 +279,7 @@ def compare(
 
     Args:
         phi: the activation, as for `meanfield.critical`.
-        depth: number of layers that signals should get through.
+        depth: number of layers that signals should get through; for Fixup, of branches.
         fan_in: inputs of a layer, and
         fan_out: outputs, of which some schemes ask.
 
@@ -310,7 +290,7 @@ def compare(
         >>> import meanfield as mf
         >>> table = mf.schemes.compare("tanh", depth=50)
         >>> [p.scheme for p in table.placements if p.reach >= 50]
-        ['lecun', 'glorot', 'he', 'orthogonal', 'dag', 'looks-linear', 'eoi', ...]
+        ['lecun', 'glorot', 'he', 'orthogonal', 'dag', 'eoi', ...]
     """
     if isinstance(depth, bool) or not isinstance(depth, int | np.integer) or depth < 1:
         raise ValueError(f"depth: must be a whole number of layers, at least 1, got {depth!r}")
@@ -318,7 +298,7 @@ def compare(
     placements, missing = [], {}
     for name in NAMES:
         try:
-            placements.append(place(name, activation, fan_in, fan_out))
+            placements.append(place(name, activation, fan_in, fan_out, blocks=int(depth)))
         except MeanFieldError as error:
             missing[name] = str(error)
     return Comparison(activation, int(depth), tuple(placements), missing)

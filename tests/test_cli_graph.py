@@ -38,6 +38,11 @@ def test_json_and_parameters(edges: Path, capsys: pytest.CaptureFixture[str]) ->
     assert record["activation"] == "elu(alpha=0.5)" and len(record["nodes"]) == 7
 
 
+def test_pairs(edges: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", str(edges), "--depth", "3", "--pairs", "2"]) == 0
+    assert "GraphNetwork of 7 nodes (of 2 pairs), 7 edges" in capsys.readouterr().out
+
+
 def test_refusals(edges: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["graph", str(edges.with_name("none.csv"))]) == 1
     assert "No such file" in capsys.readouterr().err

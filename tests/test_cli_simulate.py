@@ -33,6 +33,7 @@ def test_the_critical_point_is_simulated(
     sim = mf.simulate(point, 16, 4, 16)
     assert untimed(out)[: len(untimed(str(sim)))] == untimed(str(sim))
     assert str(sim.compare(point)) in out
+    assert str(sim.compare(mf.finite_width(point, 4, 16))) in out
     assert f"above variance 3 in some layer: {sim.escaped(3):.1%}" in out
     assert all(f"wrote {file}" in out for file in files)
     assert files[0].read_bytes().startswith(b"\x89PNG")
@@ -51,9 +52,20 @@ def test_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert record["variance"] == sim.variance.tolist()
     assert record["correlation_error"] == sim.correlation_error.tolist()
     assert (record["q"], record["escaped"]) == (0.7, sim.escaped(1.0))
-    record = strict_json(run(f"simulate tanh --q 0.5 {SMALL} --json --compare", capsys))
+    matrices = "--jacobian --tangent-kernel"
+    record = strict_json(run(f"simulate tanh --q 0.5 {SMALL} {matrices} --json --compare", capsys))
     assert record["weight_var"] == mf.critical("tanh", q=0.5).weight_var
     assert record["comparison"]["variance"]["theory"][0] == pytest.approx(0.5)
+    sim = mf.simulate(mf.critical("tanh", q=0.5), 16, 4, 16, jacobian=True, tangent_kernel=True)
+    assert record["tangent_kernel"] == sim.tangent_kernel.tolist()
+    assert sim.jacobian_singular_values is not None
+    square = np.mean(sim.jacobian_singular_values**2)
+    assert record["jacobian_mean_square"] == pytest.approx(square, rel=1e-14)
+    largest = np.median(sim.jacobian_singular_values[:, 0])
+    assert record["jacobian_largest"] == largest
+    assert "tangent_kernel_std" in record["finite_width_comparison"]
+    text = str(sim)
+    assert "tangent kernel" in text and "singular values of the Jacobian: mean square" in text
 
 
 @pytest.mark.parametrize(

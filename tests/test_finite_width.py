@@ -3,7 +3,8 @@
 # pyright: reportArgumentType=false, reportOptionalSubscript=false
 
 import json
-from math import inf
+from collections.abc import Callable
+from math import factorial, inf
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import meanfield as mf
 from meanfield import ensembles
 from meanfield.width.averages import averages, slope_averages
+from meanfield.width.information import most_telling, shared_information
 from meanfield.width.recursion import carried
 from meanfield.width.vertices import vertex_of
 from references import load_reference
@@ -189,6 +191,42 @@ def test_a_signal_that_dies_out_is_named() -> None:
     assert fw.kernel[-1] == 0 and fw.warnings[0].startswith("the signal dies out")
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="long doubles are doubles")
+@pytest.mark.parametrize(
+    ("phi", "weight_var", "bias_var", "vertex"),
+    [(np.tanh, 1.0, 0.0, 0), (np.tanh, 1.0, 0.0, -2), (np.sin, 1.0, 0.0, 0),
+     (np.tanh, 1.05, 0.01, 0)],
+)  # fmt: skip
+def test_errors_are_bounds_and_grow_no_faster_than_depth(
+    phi: Callable, weight_var: float, bias_var: float, vertex: int
+) -> None:
+    """Beside 18 digits, by the trapezoidal rule: of entire functions it leaves exp(-2 pi^2/h^2)."""
+    depth, n = 600, 100
+    x = np.arange(-44, 45, dtype=np.longdouble) / 4
+    mass = np.exp(-(x**2) / 2) / np.sum(np.exp(-(x**2) / 2))
+    first, second = (x**2 - 1) / 2, (x**4 - 6 * x**2 + 3) / 4
+    K = np.longdouble(0.5)
+    layers = [(K, vertex * ((K - bias_var) / K) ** 2, np.longdouble(0))]
+    for _ in range(depth - 1):
+        K, r, g = layers[-1]
+        square = phi(np.sqrt(K) * x) ** 2
+        E, fourth, P, B = (mass @ part for part in
+                           (square, square**2, square * first, square * second))  # fmt: skip
+        after = weight_var * E + bias_var
+        P, B = weight_var * P / after, weight_var * B / after
+        r_after = (weight_var / after) ** 2 * (fourth - (1 - vertex) * E**2) + P**2 * r
+        layers.append((after, r_after, P * g + B * r / 2))
+    weights = "orthogonal" if vertex else "gaussian"
+    net = mf.Network(phi.__name__, weight_var, bias_var, weights=weights)
+    fw = mf.finite_width(net, depth, n, q=0.5)
+    found = [(fw.kernel, fw.kernel_error), (fw.fluctuation * n, fw.fluctuation_error * n),
+             (fw.shift * n, fw.shift_error * n)]  # fmt: skip
+    for (value, error), true in zip(found, np.array(layers).T, strict=True):
+        assert np.all(np.abs(value - true) <= error + 1e-18)
+        # rounding of each layer adds up, and no more: a kernel that has lost digits is small
+        assert np.all(error <= 1e-11 * np.arange(1, depth + 1) * np.maximum(np.abs(value), 1))
+
+
 def test_at_zero_there_are_limits() -> None:
     """At the point `K* = 0` of tanh a network is linear: `V4/K^2 = 2 (l - 1)`."""
     (tanh,) = mf.critical_points("tanh")
@@ -249,6 +287,7 @@ def test_other_weights_are_refused() -> None:
     for weights in (ensembles.Sparse(0.5), ensembles.SparseOrthogonal(0.5)):
         with pytest.raises(ValueError, match=r"weights: .*gaussian, orthogonal, LowRank"):
             mf.finite_width(mf.critical("relu"), 3, 10, weights=weights)
+    assert vertex_of(ensembles.DeltaOrthogonal(), 10, 10) == -2  # in dense layers orthogonal
     with pytest.raises(ValueError, match=r"width: .*rank 0; take a width of at least 10"):
         mf.finite_width(mf.critical("relu"), 3, 4, weights=ensembles.LowRank(0.1))
 
@@ -401,6 +440,48 @@ def test_valid_depth() -> None:
     deep = mf.finite_width(mf.critical("tanh"), 100, 300)
     spread = deep.gradient_log_norm.std
     assert tanh.recommended_depth == np.argmax(spread > 1) > 50
+
+
+@pytest.mark.parametrize("width", [300, 3000])
+def test_the_information_that_outputs_share(width: int) -> None:
+    """Against entropies of the exact law, beside which it leaves out terms of one order more."""
+    fw = mf.finite_width(mf.Network("relu", weight_var=2.0), 4, width)
+    exact = fw.exact
+    assert exact is not None
+    kernel, mass = exact._quadrature(-1)
+    t, weight = np.polynomial.laguerre.laggauss(60)
+
+    def missing(m: int) -> float:
+        """Of the entropy of a Gaussian: E[ratio ln ratio], of t = |z|^2/2 ~ Gamma(m/2), m even."""
+        K = kernel[:, None]
+        with np.errstate(under="ignore"):
+            ratio = mass @ (K ** (-m / 2) * np.exp(t * (1 - 1 / K)))
+        chance = weight * t ** (m / 2 - 1) / factorial(m // 2 - 1)
+        return float(chance @ (ratio * np.log(ratio)))
+
+    r = float(exact.fluctuation[-1])
+    for first, second in ((2, 2), (2, 4)):
+        found = missing(first + second) - missing(first) - missing(second)
+        leading = first * second / 8 * r**2
+        told = shared_information(r, first, second)
+        assert abs(found - told) < 8 * r * abs(leading - told)
+    best = most_telling(6)
+    some = np.linspace(0.5, 1.5, 101) * best
+    assert np.argmax(shared_information(some, 2, 4)) == 50
+
+
+def test_the_best_aspect_ratio() -> None:
+    relu = mf.finite_width(mf.critical("relu"), 10, 10_000)
+    for outputs in (2, 10):  # the first layer is Gaussian; depth is a whole number
+        ratio = 4 / ((20 + 3 * outputs) * 5)
+        assert abs(relu.optimal_aspect_ratio(outputs) - ratio) <= 1.01e-4
+    tanh = mf.finite_width(mf.Network("tanh", 1.0), 10, 10_000, q=0.1)
+    assert tanh.optimal_aspect_ratio(10) == pytest.approx(4 / (50 * 2 / 3), rel=0.02)
+    assert mf.finite_width(mf.critical("tanh"), 10, 300).optimal_aspect_ratio() == inf
+    assert mf.finite_width(mf.critical("relu"), 10, 300).optimal_aspect_ratio(10) < 0.03
+    for bad, error in ((1, ValueError), (2.0, TypeError)):
+        with pytest.raises(error, match="outputs: "):
+            relu.optimal_aspect_ratio(bad)
 
 
 def test_least_widths() -> None:

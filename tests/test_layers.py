@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import meanfield as mf
 import meanfield.layers as ml
+from finite import at_infinite_width, check_within_3_standard_errors
 
 BRANCH = ml.serial(ml.dense(1.5, 0.1), ml.activation("gelu"), ml.dense(1.0))
 RELU_BRANCH = ml.serial(ml.dense(2.0), ml.activation("relu"), ml.dense(1.0))
@@ -146,17 +147,17 @@ def pair(width: int, q: tuple[float, float], c: float, rng: np.random.Generator)
     ids=["pre-activation", "post-activation", "parallel"],
 )  # fmt: skip
 def test_finite_networks(layer: ml.Layer) -> None:
-    """Means over 200 networks of width 300, within 4 standard errors and the 1/n of the theory."""
-    rng, q, c = np.random.default_rng(1), (1.0, 2.0), 0.3
+    """Mean squares and products of finite networks, extrapolated to infinite width."""
+    q, c = (1.0, 2.0), 0.3
     trace = ml.propagate(layer, q, np.array([[1, c], [c, 1]]))
-    outputs = [layer.sample(pair(300, q, c, rng), rng) for _ in range(200)]
-    squares = np.array(
-        [[np.mean(x[0] ** 2), np.mean(x[1] ** 2), np.mean(x[0] * x[1])] for x in outputs]
-    )
+
+    def products(width: int, rng: np.random.Generator) -> np.ndarray:
+        x = layer.sample(pair(width, q, c, rng), rng)
+        return np.array([np.mean(x[0] ** 2), np.mean(x[1] ** 2), np.mean(x[0] * x[1])])
+
     last = trace.variance[-1], trace.correlation[-1]
     expected = np.array([*last[0], last[1][0, 1] * math.sqrt(np.prod(last[0]))])
-    error = np.std(squares, axis=0) / math.sqrt(200)
-    assert np.all(np.abs(np.mean(squares, axis=0) - expected) <= 4 * error + 2 / 300 * expected)
+    check_within_3_standard_errors(at_infinite_width(products, 100, 200), expected)
 
 
 def test_finite_gradients() -> None:
@@ -164,16 +165,17 @@ def test_finite_gradients() -> None:
     layer = ml.repeat(
         ml.residual(ml.serial(ml.dense(1.5), ml.activation("tanh"), ml.dense(1.0)), 0.6), 5
     )
-    expected = float(ml.propagate(layer, 1.0).gradient[-1])
-    rng, growth = np.random.default_rng(2), []
-    for seed in range(150):
-        x = pair(300, (1.0, 1.0), 0.0, rng)
+    expected = ml.propagate(layer, 1.0).gradient[-1:]
+
+    def growth(width: int, rng: np.random.Generator) -> np.ndarray:
+        x, seed = pair(width, (1.0, 1.0), 0.0, rng), int(rng.integers(1 << 30))
         ends = [
             layer.sample(x[:1] + sign * 1e-5 * x[1:], np.random.default_rng(seed))
             for sign in (1.0, -1.0)
         ]
-        growth.append(np.mean(((ends[0] - ends[1]) / 2e-5) ** 2))
-    assert abs(np.mean(growth) - expected) <= 4 * np.std(growth) / math.sqrt(150) + 0.01 * expected
+        return np.array([np.mean(((ends[0] - ends[1]) / 2e-5) ** 2)])
+
+    check_within_3_standard_errors(at_infinite_width(growth, 100, 150, seed=2), expected)
 
 
 def test_exponents() -> None:

@@ -1,6 +1,5 @@
 """What is in notebooks/: the notebook runs, and the study of clipping does what it says."""
 
-import os
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -37,12 +36,9 @@ def committed(study):
     return study.Table(study.FIGURES / "clipping_study.csv")
 
 
-def test_the_notebook_runs(networks, monkeypatch):
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    monkeypatch.setenv("PYTHONPATH", str(NOTEBOOKS.parent), prepend=os.pathsep)
-    book = nbformat.read(NOTEBOOK, as_version=4)
-    where = {"metadata": {"path": str(NOTEBOOKS)}}
-    nbclient.NotebookClient(book, timeout=900, resources=where).execute()
+def test_the_notebook_runs(networks):
+    run = pytest.importorskip("run_notebooks", exc_type=ImportError)
+    book = run.executed(NOTEBOOK)
     tables = [
         output["data"]["text/markdown"]
         for cell in book.cells
@@ -146,8 +142,6 @@ def test_an_interrupted_study_goes_on(study, networks, small, tmp_path, monkeypa
 
 
 def test_the_notebook_on_graphs_runs():
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    run = pytest.importorskip("run_notebooks", exc_type=ImportError)
     pytest.importorskip("sklearn")
-    book = nbformat.read(NOTEBOOKS / "graph_networks.ipynb", as_version=4)
-    where = {"metadata": {"path": str(NOTEBOOKS)}}
-    nbclient.NotebookClient(book, timeout=900, resources=where).execute()
+    run.executed(NOTEBOOKS / "graph_networks.ipynb")

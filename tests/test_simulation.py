@@ -179,7 +179,8 @@ def test_every_measure_is_that_of_the_network() -> None:
     np.testing.assert_allclose(sim.jacobian_singular_values[2], singular, rtol=1e-11)
 
 
-@pytest.mark.parametrize("ensemble", WHOLE[1:], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("ensemble", WHOLE, ids=str)
 def test_the_first_layer_has_its_variance_and_correlation(ensemble: Any) -> None:
     net = mf.Network("tanh", weight_var=2.0, bias_var=0.3)
     sim = mf.simulate(net, 12, 1, 200, q=0.9, correlation=0.7, weights=ensemble)
@@ -236,20 +237,22 @@ def test_the_log_norm_of_relu() -> None:
 
 
 def test_a_dead_layer_is_seen_and_kept_out_of_logarithms() -> None:
-    sim = mf.simulate(RELU, 2, 6, 400)
+    sim = mf.simulate(RELU, 4, 4, 20_000)  # compiled above
     dead = np.isneginf(sim.samples["log_gradient"])
-    # two neurons die together with probability 1/4 in each layer
-    assert abs(np.mean(dead[:, -1]) - (1 - 0.75**5)) < 4 * 0.5 / 20
+    chance = 1 - (15 / 16) ** np.arange(4)  # four neurons die together with probability 1/16
+    error = np.sqrt(chance * (1 - chance) / 20_000)
+    assert np.all(np.abs(np.mean(dead, axis=0) - chance) <= 4 * error)
     assert np.all(np.isfinite(sim.gradient_log_norm))
-    assert sim.gradient_log_norm_median[-1] == -np.inf
+    assert np.all(np.isfinite(sim.gradient_log_norm_median))  # most are alive
     assert "the gradient died in" in str(sim)
 
 
 def test_what_explodes_beyond_float64_is_infinite() -> None:
-    sim = mf.simulate(mf.Network("relu", weight_var=1e9), 12, 40, 8, q=1.0)
-    last = sim.samples["mean_square"][:, -1]
-    assert np.all(last == np.inf)
+    net = mf.Network(LINEAR, weight_var=1e40, weights="orthogonal")
+    sim = mf.simulate(net, 8, 10, 400, q=1.0, jacobian=True)  # compiled above
+    assert np.all(sim.samples["mean_square"][:, -2:] == np.inf)
     assert sim.variance[-1] == sim.variance_median[-1] == sim.variance_error[-1] == np.inf
+    np.testing.assert_allclose(sim.gradient_log_norm, 40 * math.log(10) * np.arange(10), 1e-12)
     assert sim.escaped(1e300) == 1.0 and 0 < sim.escaped_error(1e300) < 0.1
     assert "grew beyond" in str(sim)
     with pytest.raises(AttributeError, match="escape"):
@@ -257,10 +260,10 @@ def test_what_explodes_beyond_float64_is_infinite() -> None:
 
 
 def test_escapes_are_those_of_any_layer() -> None:
-    sim = mf.simulate(TANH, 8, 3, 64)
+    sim = mf.simulate(TANH, 8, 3, 16)
     top = sim.samples["mean_square"].max(axis=1)
-    assert sim.escaped(1.5) == np.mean(top > 1.5)
-    assert mf.simulate(TANH, 8, 3, 4).escaped(1e9) == 0.0
+    assert sim.escaped(1.5) == np.mean(top > 1.5) > 0
+    assert sim.escaped(1e9) == 0.0
 
 
 # -- estimates ----------------------------------------------------------------------------------

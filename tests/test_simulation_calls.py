@@ -32,16 +32,16 @@ def test_a_key_makes_the_numbers(x64: bool) -> None:
 
 
 def test_draws_do_not_depend_on_their_block(monkeypatch: Any) -> None:
-    whole = mf.simulate(TANH, 8, 3, 64)
+    whole = mf.simulate(TANH, 8, 3, 16)
     monkeypatch.setattr(running, "block_of", lambda *args: 7)
-    parts = mf.simulate(TANH, 8, 3, 64)
+    parts = mf.simulate(TANH, 8, 3, 16)
     for name, sample in whole.samples.items():
-        assert sample.shape == (64, 3)
+        assert sample.shape == (16, 3)
         np.testing.assert_allclose(sample, parts.samples[name], rtol=1e-11, atol=1e-14)
 
 
 def test_more_draws_begin_with_the_fewer() -> None:
-    few, many = (mf.simulate(TANH, 8, 3, n).samples["mean_square"] for n in (5, 64))
+    few, many = (mf.simulate(TANH, 8, 3, n).samples["mean_square"] for n in (5, 16))
     np.testing.assert_allclose(few, many[:5], rtol=1e-11)
 
 
@@ -52,7 +52,7 @@ def test_inside_a_transformation_it_is_the_same() -> None:
 
 
 def test_an_interrupt_keeps_what_was_drawn(monkeypatch: Any) -> None:
-    whole = mf.simulate(TANH, 8, 3, 64, progress=False)
+    whole = mf.simulate(TANH, 8, 3, 16, progress=False)
     fetched, calls = running._fetched, []
 
     def interrupted(value):
@@ -62,14 +62,14 @@ def test_an_interrupt_keeps_what_was_drawn(monkeypatch: Any) -> None:
         return fetched(value)
 
     monkeypatch.setattr(running, "_fetched", interrupted)
-    sim = mf.simulate(TANH, 8, 3, 64)
-    assert sim.interrupted and (sim.draws, sim.requested) == (8, 64)
-    np.testing.assert_array_equal(sim.samples["mean_square"], whole.samples["mean_square"][:8])
-    assert "interrupted: 64 were asked for" in str(sim)
+    sim = mf.simulate(TANH, 8, 3, 16)
+    assert sim.interrupted and (sim.draws, sim.requested) == (2, 16)
+    np.testing.assert_array_equal(sim.samples["mean_square"], whole.samples["mean_square"][:2])
+    assert "interrupted: 16 were asked for" in str(sim)
     assert not whole.interrupted
     monkeypatch.setattr(running, "_fetched", lambda value: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):  # nothing was drawn
-        mf.simulate(TANH, 8, 3, 64)
+        mf.simulate(TANH, 8, 3, 16)
 
 
 def test_the_progress_bar_is_for_terminals_or_asked_for(capsys: Any) -> None:
@@ -91,8 +91,12 @@ def test_layers_of_different_widths() -> None:
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
-    net = mf.Network("relu", 2.0, 0.1, weights=ensembles.LowRank(0.5))
-    sim = mf.simulate(net, 8, 2, draws=5, q=1.0, jacobian=True, tangent_kernel=True, key=3)
+    net = mf.Network("relu", 2.0, 0.1, weights=ensembles.Sparse(0.5))
+    sim = mf.simulate(
+        net, 8, 2, draws=200, q=1.0, correlation=0.7, jacobian=True, tangent_kernel=True, key=3
+    )
+    assert abs(sim.variance[0] - 1.0) < 4 * sim.variance_error[0]
+    assert abs(sim.covariance[0] - 0.7) < 4 * sim.covariance_error[0]
     again = mf.Simulation.load(sim.save(tmp_path / "sim.npz"))
     assert again.network.weights == net.weights and again.key == 3
     assert str(again).splitlines() == str(sim).splitlines()

@@ -74,3 +74,18 @@ def test_any_number_of_devices_and_processes(weights: str, tmp_path: Path) -> No
     files = sorted(tmp_path.glob("*.npz"))
     assert len(files) == 10
     same(*files)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["'orthogonal'", "mf.ensembles.OrthogonalLowRank(0.5)"])
+def test_batched_factorisations_do_not_wait_for_each_other(weights: str) -> None:
+    """XLA runs them at once where it may, and with two threads they then stood still."""
+    script = f"""
+import meanfield as mf
+import meanfield.ensembles
+net = mf.Network("tanh", 1.5, 0.1, weights={weights})
+sim = mf.simulate(net, [24, 22, 24, 22], draws=4000, jacobian=True)
+assert sim.draws == 4000
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=300)

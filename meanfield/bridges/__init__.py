@@ -23,7 +23,9 @@ __all__ = ["equinox", "flax", "haiku", "keras", "torch"]
 
 def __getattr__(name: str) -> ModuleType:
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}"
+        )
     return import_module(f"{__name__}.{name}")
 
 

@@ -1,6 +1,8 @@
 # pyright: reportMissingImports=false
 """equinox: a model like another, with weights and biases of a `FixedPoint`.
 
+As in::
+
     model = mf.bridges.equinox.init(eqx.nn.MLP(...), "gelu", key=jax.random.key(0))
 
 equinox stores the weights of a dense layer as `(out, in)`, and those of a convolution, transposed

@@ -1,6 +1,8 @@
 # pyright: reportMissingImports=false
 """flax, linen and nnx alike: `initializer(point)` is an initializer of theirs as it is.
 
+As in::
+
     nnx.Linear(64, 512, **mf.bridges.flax.initializers(point), rngs=rngs)
     linen.Dense(512, **mf.bridges.flax.initializers(point))
 

@@ -1,5 +1,7 @@
 """keras 3, on any of its backends: initializers of kernels and biases that save with the model.
 
+As in::
+
     keras.layers.Dense(512, kernel_initializer=mf.bridges.keras.initializer(point),
                        bias_initializer=mf.bridges.keras.bias_initializer(point))
 

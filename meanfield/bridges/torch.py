@@ -1,6 +1,8 @@
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 """torch: initialise a `torch.nn.Module` in place, and audit one.
 
+As in::
+
     report = mf.bridges.torch.init_(model, activation="gelu")
     mf.bridges.torch.audit(model, batch).plot()
 

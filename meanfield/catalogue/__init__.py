@@ -27,6 +27,8 @@ def lookup(name: str) -> Entry:
         close = dict.fromkeys(_BY_KEY[key].name for key in get_close_matches(_key(name), _BY_KEY))
         nearest = f"the nearest names are {', '.join(close)}; " if close else ""
         raise ValueError(
-            f"there is no activation {name!r}; {nearest}`meanfield activations` lists all"
+            f"there is no activation {name!r}; {nearest}`meanfield activations` lists all, "
+            "functions of one number each (so no softmax); one of your own is given as the "
+            "function itself, on the command line as package.module:function"
         )
     return entry

@@ -15,6 +15,7 @@ from meanfield.cli import (
     activations,
     clip,
     critical,
+    gallery,
     graph,
     isometry,
     maps,
@@ -28,7 +29,8 @@ from meanfield.cli.arguments import parameters
 
 # in the order of the help: the whole page, then its parts
 _COMMANDS = (
-    report, critical, maps, phase, clip, isometry, width, simulate, graph, schemes, activations,
+    report, critical, maps, phase, clip, isometry, width, simulate, graph, schemes, gallery,
+    activations,
 )  # fmt: skip
 
 # A pipe's reader went away: what a shell reports for a command killed by SIGPIPE (128 + 13).

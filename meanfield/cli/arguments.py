@@ -85,10 +85,21 @@ def load(spec: str, parameters: dict[str, Any]) -> "Activation":
     from meanfield.activation import Activation, as_activation
 
     if ":" not in spec:
-        return Activation(spec, **parameters) if parameters else as_activation(spec)
+        try:
+            return Activation(spec, **parameters) if parameters else as_activation(spec)
+        except TypeError as error:
+            raise TypeError(
+                f"{error}, and this command has no such option (see its --help); it takes "
+                "variances, weight_var = std^2 times fan-in"
+            ) from error
     phi = imported(spec)
     if isinstance(phi, type):  # torch.nn:ELU: the parameters are those of the class
-        return Activation(phi(**parameters))
+        try:
+            phi, parameters = phi(**parameters), {}
+        except TypeError as error:
+            raise TypeError(
+                f"activation: cannot make an instance of {spec}: {error}; options are its arguments"
+            ) from error
     return Activation(phi, **parameters)
 
 
@@ -101,9 +112,9 @@ def imported(spec: str) -> Any:
         phi: Any = import_module(module)
         for name in path.split("."):
             phi = getattr(phi, name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever somebody's module raises when it is imported
         raise ValueError(
-            f"activation: cannot load {spec!r}: {error}; it must be package.module:function, "
-            "importable from here"
+            f"activation: cannot load {spec!r}: {type(error).__name__}: {error}; it must be "
+            "package.module:function, without .py, importable from here"
         ) from error
     return phi

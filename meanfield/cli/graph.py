@@ -65,6 +65,12 @@ def add_to(commands: Any) -> None:
         metavar="C",
         help="of different nodes in the first layer (default: 0)",
     )
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        metavar="K",
+        help="of so many pairs of nodes drawn at random alone, from what they depend on",
+    )
     add_output(parser)
     add_json(parser, "the result as one JSON object")
 
@@ -89,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
         correlation=args.correlation,
         self_loops=args.self_loops,
         directed=args.directed,
+        pairs=args.pairs,
     )
     if args.json:
         print_json(network.to_dict())
@@ -111,7 +118,7 @@ def _write(path: Path, network: "GraphNetwork") -> None:
             plot.oversmoothing(network, left)
             plot.graph_scale(network, right)
             figure.suptitle(
-                f"{network.activation.name} on {len(network.nodes)} nodes, "
+                f"{network.activation.name} on {network.size} nodes, "
                 f"{network.normalisation} aggregation: weight_var = {network.weight_var[0]:.6g}"
             )
             figure.savefig(path)

@@ -1,6 +1,8 @@
 """What the subcommands share on the way out: JSON, and files whose suffix says what they hold."""
 
 import argparse
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        type=_writable,
+        type=writable(PICTURES + NUMBERS),
         action="append",
         default=[],
         help=f"write a picture ({', '.join(PICTURES)}) or the numbers ({', '.join(NUMBERS)}); "
@@ -26,16 +28,22 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _writable(text: str) -> Path:
-    """A path, refused before anything is computed if it could not be written afterwards."""
-    path = Path(text)
-    if path.suffix.lower() not in PICTURES + NUMBERS:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: the suffix must be one of {', '.join(PICTURES + NUMBERS)}"
-        )
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r}: there is no folder {str(path.parent)!r}")
-    return path
+def writable(suffixes: tuple[str, ...]) -> Callable[[str], Path]:
+    """Paths, refused before anything is computed if they could not be written afterwards."""
+
+    def checked(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() not in suffixes:
+            reason = f"the suffix must be one of {', '.join(suffixes)}"
+        elif not path.parent.is_dir():
+            reason = f"there is no folder {str(path.parent)!r}; make it first"
+        elif not os.access(path if path.exists() else path.parent, os.W_OK) or path.is_dir():
+            reason = "it cannot be written; take another name or folder"
+        else:
+            return path
+        raise argparse.ArgumentTypeError(f"{text!r}: {reason}")
+
+    return checked
 
 
 def is_picture(path: Path) -> bool:

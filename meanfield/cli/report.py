@@ -1,11 +1,10 @@
 """`meanfield report`: everything about an activation on one page."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from meanfield.cli.arguments import add_activation, add_command, add_json, load
-from meanfield.cli.output import print_json
+from meanfield.cli.output import print_json, writable
 
 _SUFFIXES = (".html", ".txt", ".json", ".png", ".pdf", ".svg")
 
@@ -30,21 +29,10 @@ def add_to(commands: Any) -> None:
         "--width", type=int, default=300, metavar="N", help="of the layers (default: %(default)s)"
     )
     parser.add_argument(
-        "-o", "--output", metavar="FILE", type=_writable, action="append", default=[],
+        "-o", "--output", metavar="FILE", type=writable(_SUFFIXES), action="append", default=[],
         help=f"write it as {', '.join(_SUFFIXES)}; may be repeated",
     )  # fmt: skip
     add_json(parser, "the report as JSON")
-
-
-def _writable(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in _SUFFIXES:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: the suffix must be one of {', '.join(_SUFFIXES)}"
-        )
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r}: there is no folder {str(path.parent)!r}")
-    return path
 
 
 def run(args: argparse.Namespace) -> None:

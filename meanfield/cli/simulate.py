@@ -54,7 +54,10 @@ def add_to(commands: Any) -> None:
         "network settles)",
     )
     parser.add_argument(
-        "--correlation", type=float, metavar="C", help="of two inputs, in the first layer"
+        "--correlation",
+        type=float,
+        metavar="C",
+        help="of two inputs, in the first layer (default: of inputs at an angle of 60 degrees)",
     )
     parser.add_argument(
         "--escaped",
@@ -63,7 +66,19 @@ def add_to(commands: Any) -> None:
         help="also say how many networks exceed this variance in any layer",
     )
     parser.add_argument(
-        "--compare", action="store_true", help="print theory against ensemble, layer by layer"
+        "--jacobian",
+        action="store_true",
+        help="also measure the singular values of each Jacobian, which takes longer",
+    )
+    parser.add_argument(
+        "--tangent-kernel",
+        action="store_true",
+        help="also measure the diagonal of each tangent kernel, which takes longer",
+    )
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="print theory against ensemble, layer by layer: of infinite width, and to order 1/N",
     )
     add_output(parser)
     add_json(parser, "all estimates as one JSON object")
@@ -72,31 +87,34 @@ def add_to(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Draw the networks, print what they measure, and write it."""
     from meanfield.simulation.run import simulate
+    from meanfield.width import finite_width
 
     network = _network(args)
     sim = simulate(
         network, args.width, args.depth, args.draws, q=args.q, correlation=args.correlation,
-        key=args.key,
+        key=args.key, jacobian=args.jacobian, tangent_kernel=args.tangent_kernel,
     )  # fmt: skip
-    pictures = any(map(is_picture, args.output))
-    comparison = sim.compare(network) if args.compare or pictures else None
+    comparisons = {}
+    if args.compare:
+        finite = finite_width(network, args.depth, args.width, q=sim.q)
+        comparisons = {
+            "comparison": sim.compare(network), "finite_width_comparison": sim.compare(finite)
+        }  # fmt: skip
     if args.json:
         record = sim.to_dict()
         if args.escaped is not None:
             record |= {"escaped": sim.escaped(args.escaped), "escape_threshold": args.escaped}
-        if args.compare and comparison is not None:
-            record["comparison"] = comparison.to_dict()
-        print_json(record)
+        print_json(record | {name: each.to_dict() for name, each in comparisons.items()})
     else:
         print(sim)
         if args.escaped is not None:
             share, error = sim.escaped(args.escaped), sim.escaped_error(args.escaped)
             print(f"  above variance {args.escaped:g} in some layer: {share:.1%} +- {error:.1%}")
-        if args.compare:
+        for comparison in comparisons.values():
             print(comparison)
     for path in args.output:
-        if comparison is not None and is_picture(path):
-            _draw(path, sim, comparison)
+        if is_picture(path):
+            _draw(path, sim, sim.compare(network))
         else:
             sim.save(path)
         if not args.json:

@@ -17,6 +17,7 @@ from meanfield.clip.subject import Subject, subject_of
 from meanfield.criticality import critical
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import NoCriticalPointError, UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.precision import EPS
 
@@ -26,6 +27,7 @@ _AGREE = 1e-8  # between the slope that was solved for and that of the sampled c
 _STEP = 1e-4  # of m, for the change of the slope with it
 
 
+@spelt
 def clip_threshold(
     phi: Callable | str | Activation,
     sparsity: float | None = None,

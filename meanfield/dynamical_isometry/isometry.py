@@ -19,6 +19,7 @@ from meanfield.dynamical_isometry.verdict import IsometryVerdict, judge
 from meanfield.edge import edge_at
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.network import FixedPoint
 from meanfield.spectrum import Spectrum, jacobian_spectrum
 
@@ -245,6 +246,7 @@ class Growth:
         return growth(self, ax, **options)
 
 
+@spelt
 def isometry(
     phi: "Callable | str | Activation",
     depth: int = 64,

@@ -3,7 +3,7 @@ r"""Weight ensembles: matrices whose entries have one variance, and singular val
 At infinite width the maps of variance and correlation see only the variance of the entries,
 `weight_var / fan_in` (Nait Saada, Naderi & Tanner 2024, arXiv 2310.16597). A Jacobian sees more.
 An `Ensemble` knows how to draw a matrix, and the S-transform of `W^T W` of a square `W` whose mean
-squared singular value is 1:
+squared singular value is 1::
 
     Gaussian, Uniform, Sparse, ...  S(m) = 1 / (1 + m)
     Orthogonal, SparseOrthogonal    S(m) = 1

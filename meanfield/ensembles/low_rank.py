@@ -64,7 +64,11 @@ class OrthogonalLowRank(Ensemble):
         rank = rank_of(self, fan_out, fan_in)
         left, right = jax.random.split(key)
         scale = jnp.sqrt(weight_var * fan_out / rank).astype(dtype)
-        return scale * (haar(left, fan_out, rank, dtype) @ haar(right, rank, fan_in, dtype))
+        columns = haar(left, fan_out, rank, dtype)
+        # Two batched factorisations at once may wait on CPU, for ever, for each other's threads.
+        # This is `right`, but XLA does not know it before it has the columns.
+        right = jnp.where(jnp.isnan(columns[0, 0]), left, right)
+        return scale * (columns @ haar(right, rank, fan_in, dtype))
 
 
 def rank_of(ensemble: "LowRank | OrthogonalLowRank", fan_out: int, fan_in: int) -> int:

@@ -1,5 +1,7 @@
 """Architectures made of layers, each a map of the same mean-field state.
 
+As in::
+
     import meanfield.layers as ml
 
     block = ml.residual(ml.serial(ml.dense(2.0), ml.activation("gelu"), ml.dense(1.0)), scale=0.1)
@@ -27,16 +29,18 @@ dropout, which draws a mask for each input:
 
 from meanfield.layers.attention import attention, critical_beta
 from meanfield.layers.composition import identity, parallel, repeat, residual, serial
-from meanfield.layers.convolution import convolution, fourier_modes
+from meanfield.layers.convolution import convolution, fourier_modes, mode_depth_scales
 from meanfield.layers.critical import CriticalScale, critical, fixup_scale
 from meanfield.layers.dense import activation, dense
 from meanfield.layers.graph.aggregate import aggregate
-from meanfield.layers.graph.network import GraphNetwork, GraphVerdict, graph_network
+from meanfield.layers.graph.network import graph_network
+from meanfield.layers.graph.result import GraphNetwork, GraphVerdict
 from meanfield.layers.graph.sample import GraphSample, sample_graph_network
 from meanfield.layers.graph.virgo import Virgo, virgo
 from meanfield.layers.layer import Layer
 from meanfield.layers.maxout import gated, maxout, maxout_moments
-from meanfield.layers.noise import dropout, kept_variance
+from meanfield.layers.mirrored import both_signs, looks_linear
+from meanfield.layers.noise import averaged, dropout, kept_variance
 from meanfield.layers.normalisation import batch_norm, layer_norm, rms_norm
 from meanfield.layers.propagate import Trace, TraceVerdict, propagate
 from meanfield.layers.state import State
@@ -54,7 +58,9 @@ __all__ = [
     "activation",
     "aggregate",
     "attention",
+    "averaged",
     "batch_norm",
+    "both_signs",
     "convolution",
     "critical",
     "critical_beta",
@@ -67,8 +73,10 @@ __all__ = [
     "identity",
     "kept_variance",
     "layer_norm",
+    "looks_linear",
     "maxout",
     "maxout_moments",
+    "mode_depth_scales",
     "parallel",
     "propagate",
     "repeat",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
 from meanfield.layers.layer import Layer
-from meanfield.layers.state import State, complements, joined
+from meanfield.layers.state import State, complements, joined, row_blocks
 
 __all__ = ["identity", "parallel", "repeat", "residual", "serial"]
 
@@ -120,7 +120,7 @@ class Parallel(Layer):
             variance=variance,
             one_minus=one_minus,
             mean=total,
-            tangent=np.asarray(sum(x**2 * part.tangent for x, part in zip(s, parts, strict=True))),
+            tangent=_sum([(x**2, part.tangent) for x, part in zip(s, parts, strict=True)]),
             gaussian=all(part.gaussian for part in parts),
             error=max(part.error for part in parts),
             one_minus_error=max(part.one_minus_error for part in parts),
@@ -139,6 +139,14 @@ class Parallel(Layer):
             return self
         scales = (scale if b.mixes else s for b, s in zip(self.branches, self.scales, strict=True))
         return Parallel(self.branches, tuple(scales))
+
+
+def _sum(parts: list[tuple[float, Array]]) -> Array:
+    """Of matrices times numbers, a block of rows at a time."""
+    result = np.empty_like(parts[0][1])
+    for rows in row_blocks(len(result)):
+        result[rows] = sum(factor * matrix[rows] for factor, matrix in parts)
+    return result
 
 
 def parallel(*branches: Layer, scales: "tuple[Scale, ...] | None" = None) -> Layer:

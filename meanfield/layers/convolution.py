@@ -2,24 +2,28 @@ r"""Convolutions: the signals are the positions of one image, and the kernel mix
 
 With circular padding and variances `v_d` over the positions `d` of the kernel, `sum_d v_d = 1`,
 
-    K'_ab = weight_var sum_d v_d K_(a+d)(b+d) + bias_var.
+    K'_ab = weight_var sum_d v_d K_(a+d)(b+d) + bias_var,
 
-A Fourier mode of the covariance along the diagonal is multiplied by `lambda = sum_d v_d e^(i k d)`;
-the mean over positions, `lambda = 1`, obeys the maps of a dense layer. A kernel that is zero but at
-its centre, delta-orthogonal, keeps every mode (Xiao et al. 2018, arXiv 1806.05393).
+for positions `a, b` along one axis or several. A Fourier mode of the covariance, `e^(i k a)` at
+fixed `a - b`, is multiplied by `lambda_k = sum_d v_d e^(i k d)`; the mean over positions,
+`lambda = 1`, obeys the maps of a dense layer. A kernel that is zero but at its centre,
+delta-orthogonal, keeps every mode (Xiao et al. 2018, arXiv 1806.05393).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.errors import MeanFieldError
 from meanfield.layers.dense import dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, joined
 from meanfield.precision import EPS
 
-__all__ = ["convolution", "fourier_modes"]
+__all__ = ["convolution", "fourier_modes", "mode_depth_scales"]
 
 Array = NDArray[np.float64]
 
@@ -30,53 +34,96 @@ class Convolution(Layer):
 
     weight_var: float
     bias_var: float
-    kernel: tuple[float, ...]  # the share of the variance at each position
+    kernel: tuple[int, ...]
+    image: tuple[int, ...] | None  # None: all signals in a row
+    is_delta: bool
     mixes = True
 
-    def _shifts(self) -> list[tuple[int, float]]:
-        """How far the positions are shifted, with the share of the variance."""
-        middle = len(self.kernel) // 2
-        return [(middle - d, v) for d, v in enumerate(self.kernel) if v]
+    def shifts(self) -> Iterator[tuple[tuple[int, ...], float]]:
+        """By how much the positions are shifted, with the share of the variance."""
+        if self.is_delta:
+            yield (0,) * len(self.kernel), 1.0
+            return
+        for place in np.ndindex(*self.kernel):
+            shift = (size // 2 - d for size, d in zip(self.kernel, place, strict=True))
+            yield tuple(shift), 1 / prod(self.kernel)
+
+    def _sizes(self, positions: int) -> tuple[int, ...]:
+        sizes = (positions,) if self.image is None else self.image
+        if prod(sizes) != positions:
+            raise MeanFieldError(
+                f"convolution: its image of {' x '.join(map(str, sizes))} has {prod(sizes)} "
+                f"positions, but there are {positions} signals; give propagate a variance q for "
+                "each, or a correlation matrix"
+            )
+        return sizes
 
     def __call__(self, state: State) -> State:
+        n = len(state.variance)
+        sizes = self._sizes(n)
+        axes = tuple(range(len(sizes)))
+
+        def rolled(values: Array, shift: tuple[int, ...]) -> Array:
+            """Of one position, or of pairs."""
+            often = values.ndim
+            of_image = values.reshape(often * sizes)
+            every = axes if often == 1 else (*axes, *(axis + len(sizes) for axis in axes))
+            return np.roll(of_image, often * shift, every).reshape(values.shape)
+
         bias = np.full_like(state.variance, self.bias_var), np.zeros_like(state.one_minus)
-        parts = [
-            (self.weight_var * v * np.roll(state.variance, d),
-             np.roll(state.one_minus, (d, d), (0, 1)))
-            for d, v in self._shifts()
-        ]  # fmt: skip
-        tangents = [v * np.roll(state.tangent, (d, d), (0, 1)) for d, v in self._shifts()]
-        variance, one_minus = joined([*parts, bias])
+        shifts = list(self.shifts())
+        variance, one_minus = joined(
+            [
+                *((self.weight_var * share * rolled(state.variance, shift),
+                   rolled(state.one_minus, shift)) for shift, share in shifts),
+                bias,
+            ]
+        )  # fmt: skip
+        tangent = np.zeros((n, n))
+        for shift, share in shifts:
+            tangent += self.weight_var * share * rolled(state.tangent, shift)
         return State(
             variance=variance,
             one_minus=one_minus,
-            mean=np.zeros_like(variance),
-            tangent=self.weight_var * np.sum(tangents, axis=0),
+            mean=np.zeros(n),
+            tangent=tangent,
             gaussian=True,
-            error=state.error + EPS * len(parts),
-            one_minus_error=state.one_minus_error + EPS * len(parts),
+            error=state.error + EPS * len(shifts),
+            one_minus_error=state.one_minus_error + EPS * len(shifts),
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
-        width = x.shape[1]
-        y = np.tile(rng.normal(size=width) * np.sqrt(self.bias_var), (len(x), 1))
-        for d, v in self._shifts():
-            weights = rng.normal(size=(width, width)) * np.sqrt(self.weight_var * v / width)
-            y += np.roll(x, d, axis=0) @ weights
+        positions, width = x.shape
+        sizes = self._sizes(positions)
+        axes = tuple(range(len(sizes)))
+        y = np.tile(rng.normal(size=width) * np.sqrt(self.bias_var), (positions, 1))
+        for shift, share in self.shifts():
+            weights = rng.normal(size=(width, width)) / np.sqrt(width)
+            if self.is_delta:
+                q, r = np.linalg.qr(weights)
+                weights = q * np.sign(np.diagonal(r))
+            shifted = np.roll(x.reshape(*sizes, width), shift, axes).reshape(x.shape)
+            y += shifted @ weights * np.sqrt(self.weight_var * share)
         return y
 
 
 def convolution(
-    kernel: int, weight_var: float, bias_var: float = 0.0, weights: str = "gaussian"
+    kernel: int | tuple[int, ...],
+    weight_var: float,
+    bias_var: float = 0.0,
+    weights: str = "gaussian",
+    image: tuple[int, ...] | None = None,
 ) -> Layer:
-    r"""A convolution along one axis, padded around: signals are positions.
+    r"""A convolution along one axis or several, padded around: signals are positions.
 
     Args:
-        kernel: number of positions it sees, odd.
+        kernel: number of positions it sees, odd; or one for each axis, as `(3, 3)`.
         weight_var: `W ~ N(0, weight_var / fan_in)` with fan-in `kernel` times the channels.
         bias_var: of the biases, one a channel.
         weights: `"gaussian"`: all positions alike; `"delta-orthogonal"`: the centre alone, an
             orthogonal matrix of the same total variance.
+        image: its height and width (or any number of sizes), where it has several axes; signals
+            are its positions row by row. All in one row if not given.
 
     Returns:
         A `Layer`; a pair of signals is two positions, and both see the same kernel.
@@ -93,33 +140,49 @@ def convolution(
         >>> trace = ml.propagate(ml.repeat(layer, 10), np.ones(4), image)
         >>> bool(np.allclose(trace.correlation[-1], image))
         True
+        >>> plane = ml.convolution(kernel=(3, 3), weight_var=9.0, image=(4, 5))
+        >>> bright = np.arange(20) == 0  # one position, which 9 see
+        >>> trace = ml.propagate(plane, bright * 1.0, np.eye(20))
+        >>> int(np.count_nonzero(trace.variance[-1])), round(float(np.max(trace.variance[-1])), 12)
+        (9, 1.0)
     """
-    if isinstance(kernel, bool) or not isinstance(kernel, int | np.integer) or kernel % 2 != 1:
-        raise ValueError(f"kernel: must be an odd number of positions, got {kernel!r}")
+    sizes = (
+        kernel if isinstance(kernel, tuple) else (kernel,) * (1 if image is None else len(image))
+    )
+    if not sizes or not all(_is_count(size) and size % 2 for size in sizes):
+        raise ValueError(
+            f"kernel: must be an odd number of positions, or one for each axis, got {kernel!r}"
+        )
+    if image is None and len(sizes) > 1:
+        raise ValueError(f"image: a kernel of {len(sizes)} axes needs the sizes of the image")
+    if image is not None and (len(image) != len(sizes) or not all(map(_is_count, image))):
+        raise ValueError(
+            f"image: must have a size for each of {len(sizes)} axes of the kernel, got {image!r}"
+        )
     if weights not in ("gaussian", "delta-orthogonal"):
         raise ValueError(f"weights: must be 'gaussian' or 'delta-orthogonal', got {weights!r}")
-    share = np.full(kernel, 1 / kernel)
-    if weights == "delta-orthogonal":
-        share = np.zeros(kernel)
-        share[kernel // 2] = 1.0
     return Convolution(
         dense_variance("weight_var", weight_var),
         dense_variance("bias_var", bias_var),
-        tuple(share.tolist()),
+        sizes,
+        image,
+        weights == "delta-orthogonal",
     )
 
 
-def fourier_modes(layer: Layer, positions: int) -> Array:
-    r"""`lambda_k = sum_d v_d cos(2 pi k d / n)`: by what one convolution multiplies each mode.
+def _is_count(size: object) -> bool:
+    return bool(isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0)
 
-    On the edge of chaos mode `k` of small differences falls to 1/e in `-1/log(lambda_k)` layers.
+
+def fourier_modes(layer: Layer, positions: int | tuple[int, ...] | None = None) -> Array:
+    r"""`lambda_k = sum_d v_d cos(k d)`, `k = 2 pi j / n`: by what a convolution multiplies a mode.
 
     Args:
         layer: a `convolution`.
-        positions: the length `n` of the image.
+        positions: the sizes of the image; those of the layer if it knows them.
 
     Returns:
-        Shape `(positions,)`.
+        Shape `positions`: a mode for each wave number `j` along each axis.
 
     Example:
         >>> import meanfield.layers as ml
@@ -128,6 +191,42 @@ def fourier_modes(layer: Layer, positions: int) -> Array:
     """
     if not isinstance(layer, Convolution):
         raise TypeError(f"layer: must be a convolution, got {layer!r}")
-    d = np.arange(len(layer.kernel)) - len(layer.kernel) // 2
-    k = np.arange(positions)
-    return np.cos(2 * np.pi * np.outer(k, d) / positions) @ np.array(layer.kernel)
+    sizes = (positions,) if isinstance(positions, int | np.integer) else positions or layer.image
+    if sizes is None or len(sizes) != len(layer.kernel) or not all(map(_is_count, sizes)):
+        raise ValueError(
+            f"positions: must be a size for each of {len(layer.kernel)} axes, got {positions!r}"
+        )
+    modes = np.zeros(sizes)
+    for shift, share in layer.shifts():
+        waves = (np.arange(n) * d / n for n, d in zip(sizes, shift, strict=True))
+        modes += share * np.cos(2 * np.pi * sum(np.ix_(*waves)))
+    return modes
+
+
+def mode_depth_scales(
+    layer: Layer, chi1: float = 1.0, positions: int | tuple[int, ...] | None = None
+) -> Array:
+    r"""In how many layers small differences of each Fourier mode fall to 1/e.
+
+    `xi_k = -1 / log(chi1 |lambda_k|)`: what tells positions apart at fixed `a - b` is multiplied by
+    `chi1 lambda_k` in every layer of a ConvNet at its fixed point with `c* = 1`.
+
+    Args:
+        layer: a `convolution`.
+        chi1: the slope of the correlation map at 1; 1 on the edge of chaos.
+        positions: as for `fourier_modes`.
+
+    Returns:
+        Shape `positions`; inf where a mode is kept, nan where it grows.
+
+    Source: Xiao et al. 2018, arXiv 1806.05393, section 2.3.
+
+    Example:
+        >>> import meanfield.layers as ml
+        >>> ml.mode_depth_scales(ml.convolution(kernel=3, weight_var=1.0), positions=4).round(3)
+        array([ inf, 0.91, 0.91, 0.91])
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = np.log(chi1 * np.abs(fourier_modes(layer, positions)))
+        rate = np.where(np.abs(rate) <= 4 * EPS, 0.0, rate)
+        return np.where(rate > 0, np.nan, 1 / np.abs(rate))

@@ -94,7 +94,8 @@ class ActivationLayer(Layer):
         if state.radial:
             state = replace(state, tangent=state.tangent + state.radial * state.covariance)
         values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
-        tangent = state.tangent * slopes.covariance
+        tangent = slopes.covariance  # no longer needed as such: large on graphs
+        tangent *= state.tangent
         if state.radial:  # phi'(x) x = phi(x) wherever something was lost along the signal
             root = np.sqrt(values.variance)
             tangent -= state.radial * root[:, None] * root * (1 - values.one_minus)

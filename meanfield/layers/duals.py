@@ -28,6 +28,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 _MANY = 64  # pairs of variances from which on series are less work
+_AT_ONCE = 1 << 17  # pairs
 
 
 class Dual(NamedTuple):
@@ -51,7 +52,8 @@ def dual(activation: Activation, state: State) -> Dual:
     variance, error = _second(activation, state.variance, "phi2", "E[phi^2]")
     if activation.is_homogeneous:
         return Dual(variance, _angles(activation, state.one_minus), error, error + 8 * EPS)
-    rows, columns = np.nonzero(np.triu(np.isfinite(variance[:, None] + variance), 1))
+    finite = np.isfinite(variance)
+    rows, columns = np.nonzero(np.triu(finite[:, None] & finite, 1))
     gap, doubt = np.zeros_like(state.one_minus), 0.0
     if len(rows):
         value, bound = _differences(activation, state, rows, columns, False)
@@ -73,8 +75,8 @@ def dual_of_slopes(activation: Activation, state: State) -> Slopes:
     if activation.is_homogeneous:
         return Slopes(_angles_of_slopes(activation, state.one_minus), error + 8 * EPS)
     covariance = np.diag(second)
-    finite = np.isfinite(second[:, None] + second)
-    rows, columns = np.nonzero(np.triu(finite & (state.tangent != 0), 1))
+    finite = np.isfinite(second)
+    rows, columns = np.nonzero(np.triu(finite[:, None] & finite & (state.tangent != 0), 1))
     if len(rows):
         value, bound = _differences(activation, state, rows, columns, True)
         mean = 0.5 * (second[rows] + second[columns])
@@ -101,13 +103,25 @@ def _differences(
     activation: Activation, state: State, rows: Indices, columns: Indices, derivative: bool
 ) -> tuple[Array, Array]:
     """`E[(f(u_a) - f(u_b))^2] / 2` of pairs, and bounds of its error."""
-    distinct, which = np.unique(state.variance, return_inverse=True)
-    if distinct[0] == 0:
+    if np.any(state.variance == 0):
         return _with_silent(activation, state, rows, columns, derivative)
-    pairs = distinct[np.stack([which[rows], which[columns]])]
-    g = state.one_minus[rows, columns]
-    few = len(np.unique(which[rows] * len(distinct) + which[columns])) <= _MANY
-    return (_each if few else many_differences)(activation, pairs, g, derivative)
+    return _of_pairs(activation, state, rows, columns, derivative)
+
+
+def _of_pairs(
+    activation: Activation, state: State, rows: Indices, columns: Indices, derivative: bool
+) -> tuple[Array, Array]:
+    """The same of signals that are not 0, as many pairs at a time as take little memory."""
+    heard = len(np.unique(state.variance))
+    rule = _each if min(heard * (heard + 1) // 2, len(rows)) <= _MANY else many_differences
+    value, bound = np.empty(len(rows)), np.empty(len(rows))
+    for i in range(0, len(rows), _AT_ONCE):
+        part = slice(i, i + _AT_ONCE)
+        pairs = state.variance[np.stack([rows[part], columns[part]])]
+        value[part], bound[part] = rule(
+            activation, pairs, state.one_minus[rows[part], columns[part]], derivative
+        )
+    return value, bound
 
 
 def _with_silent(
@@ -128,8 +142,8 @@ def _with_silent(
         axis=0,
     )
     if np.any(heard):
-        value[heard], bound[heard] = (_each if np.sum(heard) <= _MANY else many_differences)(
-            activation, ends[:, heard], state.one_minus[rows, columns][heard], derivative
+        value[heard], bound[heard] = _of_pairs(
+            activation, state, rows[heard], columns[heard], derivative
         )
     return value, bound
 

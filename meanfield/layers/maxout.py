@@ -17,58 +17,70 @@ for `K > 2`, where `M > 1`, no weights keep both: `weight_var = 1/M` is ordered.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation, as_activation
+from meanfield.gaussian import MOMENTS
 from meanfield.layers.dense import activation, dense, dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
+from meanfield.legendre import NODES, WEIGHTS, nodes
 
 __all__ = ["gated", "maxout", "maxout_moments"]
 
 Array = NDArray[np.float64]
 
 _NODES = 48  # in the angle
-_QUADRATURE = 96  # Gauss-Legendre nodes on +-9 standard deviations, in p and in r
-_INNER = 24  # on the way from 0 to an angle
-_ERROR = 1e-13  # of the quadrature, seen against closed forms for ranks up to 5
-
-
-def _normal(count: int, sigmas: float) -> tuple[Array, Array]:
-    """Nodes and weights of a mean over a standard normal."""
-    x, w = np.polynomial.legendre.leggauss(count)
-    x = np.asarray(sigmas * x, np.float64)
-    w = np.asarray(w * np.exp(-0.5 * x**2), np.float64)
-    return x, w / np.sum(w)
+_FARTHEST = 9.0  # standard deviations, in p and in r
+_SMOOTH = 8  # ranks up to which 6 panels on them resolve S to 13 digits; 14 do up to 64
+_SAFETY = 50.0  # an integral over S is off by less than S itself, as finer rules show
+_ERROR = 1e-13  # of the quadrature at least
 
 
 @lru_cache(maxsize=8)
 def maxout_moments(rank: int) -> tuple[float, float, float]:
     r"""`E[m]`, `E[m^2]` and `E[m^4]` of the largest `m` of `rank` standard normals.
 
+    Means over one normal `x`, `E[f(m)] = rank E[f(x) Phi(x)^(rank - 1)]`: for `f = x^2` and `x^4`
+    the second moments of activations, of which the engine has an error.
+
     Example:
         >>> import meanfield.layers as ml
         >>> round(1 / ml.maxout_moments(3)[1], 6)  # weight_var of Tseran & Montufar 2023
         0.783905
     """
-    from scipy.special import ndtr
+    from jax.scipy.special import ndtr
 
-    x, w = _normal(400, 13.0)
-    density = rank * w * ndtr(x) ** (rank - 1)
-    first, second, fourth = (float(np.sum(density * x**k)) for k in (1, 2, 4))
-    return first, second, fourth
+    def moment(phi: Callable[[Any], Any], name: str) -> float:
+        return float(Activation(phi).moments(np.ones(1)).value[0, MOMENTS.index(name)])
+
+    half = 0.5 * (rank - 1)
+    return (
+        moment(lambda x: rank * x * ndtr(x) ** (rank - 1), "phi"),
+        rank * moment(lambda x: x * ndtr(x) ** half, "phi2"),
+        rank * moment(lambda x: x**2 * ndtr(x) ** half, "phi2"),
+    )
 
 
 @lru_cache(maxsize=8)
-def _same(rank: int) -> Array:
-    """`S` as a Chebyshev series in the angle, on [0, pi]."""
+def _same(rank: int) -> tuple[Array, float]:
+    """`S` as a Chebyshev series in the angle, on [0, pi], and an estimate of its error.
+
+    From its last coefficients, and from what is known: its integral over `c` from 0 to 1 is
+    `E[m^2] - E[m]^2`.
+    """
     from scipy.special import ndtr, owens_t
 
     u = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-    z, w = _normal(_QUADRATURE, 9.0)
+    panels = 6 if rank <= _SMOOTH else 14
+    edges = np.linspace(-_FARTHEST, _FARTHEST, panels + 1)
+    z = nodes(edges[:-1], edges[1:]).ravel()
+    w = np.tile(WEIGHTS, panels) * np.exp(-0.5 * z**2)
+    w /= np.sum(w)
     values = np.empty_like(u)
     for k, t in enumerate(0.5 * np.pi * (1 + u)):
         p, r = np.cos(t / 2) * z[:, None], np.sin(t / 2) * z
@@ -80,7 +92,17 @@ def _same(rank: int) -> Array:
         values[k] = rank * np.sum(w[:, None] * w * np.clip(both, 0.0, 1.0) ** (rank - 1))
     series = np.array(chebyshev.chebvander(u, _NODES - 1).T @ values * (2 / _NODES), np.float64)
     series[0] *= 0.5
-    return series
+    first, second, _ = maxout_moments(rank)
+    off = float(_apart(np.array(0.5 * np.pi), series)) - (second - first**2)
+    tail = float(np.max(np.abs(series[-4:])))
+    return series, max(_ERROR, _SAFETY * max(abs(off) - _ERROR, 0.0), tail)
+
+
+def _apart(angle: Array, same: Array) -> Array:
+    """The integral of `S` over `c` from `cos(angle)` to 1."""
+    t = 0.5 * angle[..., None] * (1 + NODES)
+    of_same = WEIGHTS * np.sin(t) * chebyshev.chebval(2 * t / np.pi - 1, same)
+    return 0.5 * angle * np.sum(of_same, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -96,18 +118,15 @@ class Maxout(Layer):
         pre = dense(self.weight_var, self.bias_var)(state)
         mean, second, _ = maxout_moments(self.rank)
         angle = 2 * np.arcsin(np.sqrt(0.5 * pre.one_minus))
-        same = _same(self.rank)
-        x, w = np.polynomial.legendre.leggauss(_INNER)
-        t = 0.5 * angle[..., None] * (1 + x)
-        of_same = w * np.sin(t) * chebyshev.chebval(2 * t / np.pi - 1, same)
+        same, error = _same(self.rank)
         return State(
             variance=second * pre.variance,
-            one_minus=0.5 * angle * np.sum(of_same, axis=-1) / second,
+            one_minus=_apart(angle, same) / second,
             mean=mean * np.sqrt(pre.variance),
             tangent=pre.tangent * chebyshev.chebval(2 * angle / np.pi - 1, same),
             gaussian=False,
-            error=pre.error + _ERROR,
-            one_minus_error=pre.one_minus_error + _ERROR,
+            error=pre.error + error,
+            one_minus_error=pre.one_minus_error + error,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:

@@ -2,7 +2,7 @@ r"""What takes entries away: dropout from signals, pruning and averaging from we
 
     dropout    K_aa / keep, K_ab as it is: a mask for each input, so no two stay alike
     pruned     weight_var times the share of it that the kept weights hold
-    averaged   weight_var and bias_var over the number of models
+    averaged   weight_var and bias_var over the number of models, unless corrected by its root
 
 The last two are dense layers of another variance. To be where the whole layer was, multiply the
 kept weights by the inverse root of that share.
@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.layers.dense import dense, dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
 
-__all__ = ["dropout", "kept_variance"]
+__all__ = ["averaged", "dropout", "kept_variance"]
 
 Array = NDArray[np.float64]
 
@@ -98,3 +99,59 @@ def kept_variance(keep: float, by: str = "magnitude") -> float:
         return float(keep)
     t = norm.isf(keep / 2)
     return float(keep + 2 * t * norm.pdf(t))
+
+
+@dataclass(frozen=True)
+class Averaged(Layer):
+    """See `averaged`."""
+
+    models: int
+    weight_var: float
+    bias_var: float
+    corrected: bool
+    mixes = True
+
+    def __call__(self, state: State) -> State:
+        share = 1.0 if self.corrected else 1 / self.models
+        return dense(share * self.weight_var, share * self.bias_var)(state)
+
+    def sample(self, x: Array, rng: np.random.Generator) -> Array:
+        layer = dense(self.weight_var, self.bias_var)
+        total = np.sum([layer.sample(x, rng) for _ in range(self.models)], axis=0)
+        return total / (np.sqrt(self.models) if self.corrected else self.models)
+
+
+def averaged(
+    models: int, weight_var: float, bias_var: float = 0.0, corrected: bool = False
+) -> Layer:
+    r"""A dense layer whose parameters are the mean of several models that were drawn apart.
+
+    `K' = (weight_var K + bias_var) / models`: the variance vanishes. Parameters times
+    `sqrt(models)` have the variance of a single model again.
+
+    Args:
+        models: how many, `K` of Tian et al.; as decentralised training averages them.
+        weight_var: of each model.
+        bias_var: of each model.
+        corrected: multiply what is averaged by `sqrt(models)`.
+
+    Raises:
+        ValueError: `models` is less than 1, or a variance is negative.
+
+    Source: Tian et al. 2024, arXiv 2404.04616.
+
+    Example:
+        >>> import meanfield.layers as ml
+        >>> [float(ml.propagate(ml.averaged(4, 2.0, corrected=c)).variance[-1]) for c in (0, 1)]
+        [0.5, 2.0]
+    """
+    if isinstance(models, bool) or not isinstance(models, int | np.integer):
+        raise TypeError(f"models: must be a whole number, got {models!r}")
+    if models < 1:
+        raise ValueError(f"models: must be at least 1, got {models}")
+    return Averaged(
+        int(models),
+        dense_variance("weight_var", weight_var),
+        dense_variance("bias_var", bias_var),
+        bool(corrected),
+    )

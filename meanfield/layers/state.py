@@ -27,7 +27,7 @@ __all__ = ["State", "complements", "joined", "row_blocks", "start"]
 
 Array = NDArray[np.float64]
 
-_AT_ONCE = 1 << 20  # entries of a matrix
+_AT_ONCE = 1 << 18  # entries of a matrix: 2 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +83,15 @@ class State:
 
 def complements(variance: Array, gap: Array) -> Array:
     """`1 - c` from variances and half mean squared differences, shape `(n, n)`."""
-    root = np.sqrt(variance)
-    product = root[:, None] * root
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = (gap - 0.5 * (root[:, None] - root) ** 2) / product
-    return np.clip(np.where(product > 0, found, 1 - np.eye(len(root))), 0.0, 2.0)
+    root, result = np.sqrt(variance), np.empty_like(gap)
+    for rows in row_blocks(len(root)):
+        product = root[rows, None] * root
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = (gap[rows] - 0.5 * (root[rows, None] - root) ** 2) / product
+        result[rows] = np.clip(np.where(product > 0, found, 1.0), 0.0, 2.0)
+    silent = root == 0
+    result[silent, silent] = 0.0  # on the diagonal
+    return result
 
 
 def joined(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:

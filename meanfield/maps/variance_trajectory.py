@@ -34,7 +34,7 @@ class VarianceTrajectory(ArrayResult):
 
     Attributes:
         network: the `Network`.
-        variance: shape (depth + 1, *shape of q0), the start at index 0; `inf` from the layer on
+        variance: shape `(depth + 1, *shape of q0)`, the start at index 0; `inf` from the layer on
             where float64 overflows.
         error: bounds of the absolute error, of the same shape.
     """

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from meanfield import files
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import CriticalLine, checked_variances
 from meanfield.errors import UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.network import Phase
 from meanfield.phase.branches import follow
 from meanfield.phase.correlations import correlations_of
 from meanfield.phase.edge import edge_in_window
 from meanfield.phase.tables import table_of
-from meanfield.strict_json import strict_json
 
 __all__ = ["PhaseDiagram", "phase_diagram"]
 
@@ -124,21 +125,14 @@ class PhaseDiagram:
         Raises:
             ValueError: the suffix is another one.
         """
-        path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix == ".npz":
-            np.savez_compressed(path, **self._numbers())
-        elif suffix == ".json":
-            path.write_text(strict_json(self.to_dict(), indent=None), encoding="utf-8")
-        elif suffix == ".csv":
-            columns = list(np.meshgrid(self.weight_var, self.bias_var))
-            columns += [getattr(self, f.name) for f in fields(self)[4:]]
-            names = ["weight_var", "bias_var", *(f.name for f in fields(self)[4:])]
-            table = np.stack([column.ravel() for column in columns], axis=1)
-            np.savetxt(path, table, "%.17g", ",", header=",".join(names), comments="")
-        else:
-            raise ValueError(f"path: must end in .npz, .json or .csv, got {str(path)!r}")
-        return path
+        return files.write(path, self._numbers, self.to_dict, self._columns)
+
+    def _columns(self) -> dict[str, Array]:
+        """A value for each grid point, row by row."""
+        weight_var, bias_var = np.meshgrid(self.weight_var, self.bias_var)
+        values = {f.name: getattr(self, f.name) for f in fields(self)[4:]}
+        named = {"weight_var": weight_var, "bias_var": bias_var, **values}
+        return {name: value.ravel() for name, value in named.items()}
 
     @classmethod
     def load(
@@ -150,8 +144,7 @@ class PhaseDiagram:
             path: the file.
             phi: its activation; by default the catalogued one of that name.
         """
-        with np.load(path, allow_pickle=False) as file:
-            numbers = {name: file[name] for name in file.files}
+        numbers = files.read(path)
         activation = as_activation(str(numbers["activation"]) if phi is None else phi)
         values = {f.name: numbers[f.name] for f in fields(cls)[1:]}
         diagram = cls(activation, **{**values, "q0": float(values["q0"])})
@@ -186,6 +179,7 @@ class PhaseDiagram:
     __str__ = __repr__
 
 
+@spelt
 def phase_diagram(
     phi: Callable | str | Activation,
     weight_var: ArrayLike,

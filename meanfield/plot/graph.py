@@ -10,7 +10,7 @@ from meanfield.plot.style import CYCLE, GREY, axes, legend
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from meanfield.layers.graph.network import GraphNetwork
+    from meanfield.layers.graph.result import GraphNetwork
 
 __all__ = ["graph_scale", "oversmoothing"]
 

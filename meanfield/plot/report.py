@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from meanfield.reporting import Report
+    from meanfield.spectrum import Spectrum
 
-__all__ = ["figure", "report"]
+__all__ = ["figure", "figures", "report"]
 
 _COLUMNS = 3
 
@@ -26,7 +27,7 @@ def _panels(report: "Report") -> list[tuple[str, Any]]:
     found = report.findings
     panels: list[tuple[str, Any]] = []
     if found.edge is not None and found.edge.valid.any():
-        edge = {found.activation.name: found.edge}
+        edge = {"critical": found.edge}
         panels.append(("edge of chaos", lambda ax: edges_of_chaos(edge, ax)))
     if found.points is not None:
         points = found.points
@@ -37,7 +38,7 @@ def _panels(report: "Report") -> list[tuple[str, Any]]:
     if found.spectrum is not None:
         spread = found.spectrum
         title = f"Jacobian of {found.depth} layers, orthogonal"
-        panels.append((title, lambda ax: spectrum(spread, ax, log=True)))
+        panels.append((title, lambda ax: _bulk(spread, ax)))
     judged = found.isometry
     if judged is not None and found.point is not None:
         panels.append(("spread of slopes along the edge", lambda ax: slope_spread(judged, ax)))
@@ -45,6 +46,21 @@ def _panels(report: "Report") -> list[tuple[str, Any]]:
         fw = found.finite
         panels.append((f"fluctuation at width {found.width}", lambda ax: finite_width(fw, ax)))
     return panels
+
+
+def _bulk(spread: "Spectrum", ax: "Axes") -> "Axes":
+    """Without the smallest fifth, which in a deep network can reach down to 1e-200."""
+    from matplotlib.ticker import LogLocator
+
+    spectrum(spread, ax, log=True)
+    low, high = ax.get_xlim()
+    least = float(spread.quantile(0.2))
+    if low < least < high:
+        ax.set_xlim(least, high)
+        ax.set_xlabel(f"{ax.get_xlabel()}, the upper 80 %")
+        ax.xaxis.set_major_locator(LogLocator(numticks=6))
+        ax.xaxis.set_minor_locator(LogLocator(subs=(), numticks=6))
+    return ax
 
 
 def report(report: "Report", ax: "list[Axes] | None" = None) -> "list[Axes]":
@@ -87,6 +103,21 @@ def figure(report: "Report") -> "Figure":
     with style():
         made = Figure(figsize=_size(_panels(report)), layout="constrained")
         _drawn(made, report)
+    return made
+
+
+def figures(report: "Report") -> "list[tuple[str, Figure]]":
+    """The panels, each a figure of its own, with their titles."""
+    from matplotlib.figure import Figure
+
+    made = []
+    with style():
+        for title, draw in _panels(report):
+            alone = Figure(figsize=(4.2, 3.4), layout="constrained")
+            ax = alone.subplots()
+            draw(ax)
+            ax.set_title(title)
+            made.append((title, alone))
     return made
 
 

@@ -89,12 +89,14 @@ def spectra(
         for index, (name, result) in enumerate(results.items()):
             color, dashes = CYCLE[index % len(CYCLE)]
             look = merged(line, color=color, linestyle=dashes, label=name)
-            views.append(_draw(ax, result, log, look))
+            views.append(_draw(ax, result, log, look, "atom, as high as its mass"))
         _finish(ax, views, log)
     return ax
 
 
-def _draw(ax: "Axes", result: Any, log: bool, line: dict[str, Any]) -> tuple[float, float, float]:
+def _draw(
+    ax: "Axes", result: Any, log: bool, line: dict[str, Any], atom: str = "atom of mass {:.3g}"
+) -> tuple[float, float, float]:
     """Density, edges and atoms; returns the ends of the axis and the height that they need."""
     s, density, low, high, top = _curve(result, log)
     at_zero = sum(mass for place, mass in result.atoms if place == 0)
@@ -112,7 +114,7 @@ def _draw(ax: "Axes", result: Any, log: bool, line: dict[str, Any]) -> tuple[flo
             ax.plot([place, place], [0, mass], color=color, linewidth=2.5, transform=share,
                     zorder=2.6)  # fmt: skip
             ax.plot([place], [mass], "o", color=color, transform=share, clip_on=False, zorder=3,
-                    label=f"atom of mass {mass:.3g}")  # fmt: skip
+                    label=atom.format(mass))  # fmt: skip
     return low, high, top
 
 

@@ -10,7 +10,7 @@ from meanfield.maps.decay import Decay
 from meanfield.network import digits, intervals
 from meanfield.reporting.findings import Findings
 
-__all__ = ["Entry", "Section", "references_of", "sections_of"]
+__all__ = ["Entry", "Section", "headline_of", "references_of", "sections_of"]
 
 
 class Entry(NamedTuple):
@@ -43,6 +43,25 @@ def sections_of(found: Findings) -> tuple[Section, ...]:
     return tuple(chapter for chapter in chapters if chapter.entries or chapter.code)
 
 
+def headline_of(found: Findings) -> tuple[tuple[str, str], ...]:
+    """Names and short values of what a person came for."""
+    if found.point is None:
+        return (("edge of chaos", "none here"),)
+    clip = found.clip
+    chosen = found.point if clip is None else clip.point
+    values = [
+        *([("clip at", f"{clip.m:.6g}")] if clip else []),
+        ("weight_var", f"{float(chosen.weight_var):.6g}"),
+        ("bias_var", f"{float(chosen.bias_var):.6g}"),
+        ("variance q", f"{float(chosen.q):.6g}, {'held' if clip or found.holds else 'not held'}"),
+    ]
+    if found.finite is not None and clip is None:
+        most = found.finite.recommended_depth
+        layers = "any" if most == inf else f"{most:.0f} layers"
+        values.append((f"deepest at width {found.width}", layers))
+    return tuple(values)
+
+
 def _activation(found: Findings) -> tuple[Entry, ...]:
     phi = found.activation
     kinks = ", ".join(f"{x:.6g}" for x in phi.kinks[:6]) + ", ..." * (len(phi.kinks) > 6)
@@ -53,7 +72,9 @@ def _activation(found: Findings) -> tuple[Entry, ...]:
             "At a kink the slope jumps: correlations then approach 1 as 1/depth^2, without kinks "
             "as 1/depth."
             if kinks and not len(phi.jumps)
-            else "",
+            else "Smooth: on the edge of chaos correlations approach 1 as 1/depth."
+            if not kinks
+            else "Integrals are split there; give kinks= if one is missing.",
         )
     ]
     if len(phi.jumps):
@@ -76,7 +97,14 @@ def _activation(found: Findings) -> tuple[Entry, ...]:
             )
         )
     if not found.special:
-        entries.append(Entry("class", "none", "No point has both susceptibilities at 1."))
+        entries.append(
+            Entry(
+                "class",
+                "none",
+                "No point has both susceptibilities at 1: any q on the edge of chaos "
+                "is as good as its slope V'(q).",
+            )
+        )
     return tuple(entries)
 
 
@@ -208,19 +236,19 @@ def _width(found: Findings) -> tuple[Entry, ...]:
         Entry(
             f"depth at width {found.width}",
             "any" if most == inf else f"{most:.0f} at most",
-            "Deeper, gradients of two networks drawn alike differ by a factor e, or the variance "
-            "fluctuates as much as it is.",
+            "Stay below: deeper, gradients of two networks drawn alike differ by a factor e, or "
+            "the variance fluctuates as much as it is.",
         ),
         Entry(
             f"width for {found.depth} layers",
             "any" if most == inf else f"{least} at least",
-            "What counts is depth over width.",
+            "Take layers so wide for this depth: what counts is depth over width.",
         ),
         Entry(
             "fluctuation",
             f"{100 * std:.2g} %",
             f"Standard deviation of a layer's mean square after {found.depth} layers, over its "
-            "mean: how different two networks drawn alike are.",
+            "mean: how different two networks drawn alike are. Wider layers make it smaller.",
         ),
     )
 

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
+from meanfield.keywords import spelt
 from meanfield.maps.variance_trajectory import checked_depth
-from meanfield.reporting.chapters import Entry, Section, references_of, sections_of
+from meanfield.reporting.chapters import (
+    Entry,
+    Section,
+    headline_of,
+    references_of,
+    sections_of,
+)
 from meanfield.reporting.citations import PAPERS
 from meanfield.reporting.findings import Findings, findings_of
 from meanfield.strict_json import strict_json
@@ -39,6 +46,11 @@ class Report:
     def activation(self) -> Activation:
         """What the report is about."""
         return self.findings.activation
+
+    @property
+    def headline(self) -> tuple[tuple[str, str], ...]:
+        """The few numbers that one came for, by name."""
+        return headline_of(self.findings)
 
     def __str__(self) -> str:
         from textwrap import fill
@@ -117,6 +129,7 @@ class Report:
         path.write_text(text, encoding="utf-8")
 
 
+@spelt
 def report(
     phi: Callable | str | Activation,
     q: float | None = None,
@@ -153,6 +166,8 @@ def report(
     activation = as_activation(phi)
     if q is not None:
         q = float(checked_variances("q", q))
-    depth, width = max(1, checked_depth(depth)), width_of(width)
+    if (depth := checked_depth(depth)) < 1:
+        raise ValueError(f"depth: must be a whole number, at least 1 layer, got {depth}")
+    width = width_of(width)
     found = findings_of(activation, q, depth, width)
     return Report(found, sections_of(found), references_of(found))

@@ -104,7 +104,10 @@ def _linear(
     normal = _normal(key, rows + 1, max(fan_in, fan_out), vectors.dtype)
     bias = jnp.sqrt(law.bias_var) * normal[-1, :fan_out]
     if plan.draws_matrices:
-        weights = jax.random.fold_in(key, _MATRIX)
+        # XLA would factorise the matrices of all layers at once, and on CPU batched factorisations
+        # may wait for each other's threads for ever: no matrix is drawn before a layer is there
+        late = jnp.isnan(vectors[0, 0]).astype(jnp.uint32)  # 0, or it does not matter
+        weights = jax.random.fold_in(key, _MATRIX - late)
         w = plan.ensemble.draw(weights, fan_out, fan_in, law.weight_var, vectors.dtype)
         moved, fresh = vectors @ w.T, normal[0]
         jacobian = None if jacobian is None else w @ jacobian

@@ -29,6 +29,19 @@ class Estimate(NamedTuple):
     error: Array
 
 
+def pseudo_values(function: Callable[..., Array], *samples: Array) -> Array:
+    """`m f(all) - (m - 1) f(all but one)` for each of `m > 1` draws, `f` of means of samples.
+
+    Their mean is the jackknife's estimate, and they are as good as independent measurements of it:
+    their covariance over `m` is its own.
+    """
+    draws = len(samples[0])
+    means = [np.mean(s, axis=0) for s in samples]
+    whole = function(*means)
+    without = function(*(m + (m - s) / (draws - 1) for m, s in zip(means, samples, strict=True)))
+    return whole + (draws - 1) * (whole - without)
+
+
 @np.errstate(all="ignore")
 def jackknife(function: Callable[..., Array], *samples: Array) -> Estimate:
     """`function` of the means of samples, shape (draws, layers); infinite where a sample is."""
@@ -37,12 +50,10 @@ def jackknife(function: Callable[..., Array], *samples: Array) -> Estimate:
     whole = function(*means)
     if draws == 1:
         return Estimate(whole, np.full_like(whole, np.nan))
-    without = function(*(m + (m - s) / (draws - 1) for m, s in zip(means, samples, strict=True)))
-    centre = np.mean(without, axis=0)
-    value = whole + (draws - 1) * (whole - centre)
-    error = np.sqrt((draws - 1) / draws * np.sum((without - centre) ** 2, axis=0))
+    single = pseudo_values(function, *samples)
+    error = np.std(single, axis=0, ddof=1) / np.sqrt(draws)
     lost = ~np.all([np.isfinite(m) for m in means], axis=0)
-    return Estimate(np.where(lost, whole, value), np.where(lost, np.inf, error))
+    return Estimate(np.where(lost, whole, np.mean(single, axis=0)), np.where(lost, np.inf, error))
 
 
 def median(samples: Array) -> Estimate:
@@ -121,3 +132,13 @@ def estimates(samples: Mapping[str, Array], width: Array) -> dict[str, Estimate]
             jackknife(lambda square, mean: square - mean**2, square, kernel)
         )
     return found
+
+
+@np.errstate(all="ignore")
+def of_jacobians(singular_values: Array) -> dict[str, Estimate]:
+    """The mean of their squares, and the median of the largest; shape (draws, values)."""
+    found = {
+        "mean_square": _mean(np.mean(singular_values**2, axis=1, keepdims=True)),
+        "largest": median(np.max(singular_values, axis=1, keepdims=True)),
+    }
+    return {name: Estimate(e.value[0], e.error[0]) for name, e in found.items()}

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield import ensembles
+from meanfield import ensembles, files
 from meanfield.activation import Activation, as_activation
 from meanfield.ensembles import ensemble_of
 from meanfield.network import Network
-from meanfield.simulation.estimates import Estimate, estimates
+from meanfield.simulation.estimates import Estimate, estimates, of_jacobians
 from meanfield.simulation.text import shown_layers, with_error
-from meanfield.strict_json import strict_json
 
 if TYPE_CHECKING:
     from meanfield.simulation.compare import Comparison
@@ -84,6 +83,15 @@ class Simulation:
     def estimates(self) -> dict[str, Estimate]:
         """All estimates with their standard errors, by name."""
         return estimates(self.samples, self.width.astype(float))
+
+    @cached_property
+    def jacobian_estimates(self) -> dict[str, Estimate]:
+        """Of the singular values of Jacobians: `mean_square`, and the median of the `largest`.
+
+        Empty if they were not asked for.
+        """
+        values = self.jacobian_singular_values
+        return {} if values is None else of_jacobians(values)
 
     def __getattr__(self, name: str) -> Array:
         """An estimate, or with `_error` its standard error."""
@@ -183,6 +191,9 @@ class Simulation:
         for name, estimate in self.estimates.items():
             numbers[name] = estimate.value.tolist()
             numbers[f"{name}_error"] = estimate.error.tolist()
+        for name, estimate in self.jacobian_estimates.items():
+            numbers[f"jacobian_{name}"] = float(estimate.value)
+            numbers[f"jacobian_{name}_error"] = float(estimate.error)
         return numbers
 
     def _made_of(self) -> dict[str, Any]:
@@ -208,25 +219,21 @@ class Simulation:
         Raises:
             ValueError: the suffix is another one.
         """
-        path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix == ".npz":
-            arrays: dict[str, Any] = self._made_of() | {"width": self.width}
-            arrays |= {f"sample_{name}": value for name, value in self.samples.items()}
-            if self.jacobian_singular_values is not None:
-                arrays["jacobian_singular_values"] = self.jacobian_singular_values
-            np.savez_compressed(path, **arrays)
-        elif suffix == ".json":
-            path.write_text(strict_json(self.to_dict(), indent=None), encoding="utf-8")
-        elif suffix == ".csv":
-            columns = {"layer": np.arange(1, self.depth + 1), "width": self.width}
-            for name, estimate in self.estimates.items():
-                columns |= {name: estimate.value, f"{name}_error": estimate.error}
-            table = np.stack(list(columns.values()), axis=1)
-            np.savetxt(path, table, "%.17g", ",", header=",".join(columns), comments="")
-        else:
-            raise ValueError(f"path: must end in .npz, .json or .csv, got {str(path)!r}")
-        return path
+        return files.write(path, self._arrays, self.to_dict, self._columns)
+
+    def _arrays(self) -> dict[str, Any]:
+        arrays: dict[str, Any] = self._made_of() | {"width": self.width}
+        arrays |= {f"sample_{name}": value for name, value in self.samples.items()}
+        if self.jacobian_singular_values is not None:
+            arrays["jacobian_singular_values"] = self.jacobian_singular_values
+        return arrays
+
+    def _columns(self) -> dict[str, Any]:
+        """A value for each layer."""
+        columns: dict[str, Any] = {"layer": np.arange(1, self.depth + 1), "width": self.width}
+        for name, estimate in self.estimates.items():
+            columns |= {name: estimate.value, f"{name}_error": estimate.error}
+        return columns
 
     @classmethod
     def load(
@@ -238,8 +245,7 @@ class Simulation:
             path: the file.
             phi: the activation; by default the catalogued one of its name.
         """
-        with np.load(path, allow_pickle=False) as file:
-            numbers = {name: file[name] for name in file.files}
+        numbers = files.read(path)
         kind = json.loads(str(numbers["ensemble"]))
         weights = getattr(ensembles, kind.pop("kind"))(**kind)
         network = Network(
@@ -266,11 +272,22 @@ class Simulation:
             lines[1] += f", interrupted: {self.requested} were asked for"
         names = {"variance": "variance", "variance_median": "its median",
                  "correlation": "correlation", "sparsity": "sparsity",
-                 "gradient_log_norm": "log gradient norm^2"}  # fmt: skip
+                 "gradient_log_norm": "log gradient norm^2",
+                 "tangent_kernel": "tangent kernel"}  # fmt: skip
+        names = {name: title for name, title in names.items() if name in self.estimates}
         lines.append(f"  {'layer':>6}" + "".join(f"{title:>24}" for title in names.values()))
         for layer in shown_layers(self.depth, 8):
             cells = (with_error(*(float(part[layer]) for part in self.estimates[n])) for n in names)
             lines.append(f"  {layer + 1:6}" + "".join(f"{cell:>24}" for cell in cells))
+        if self.jacobian_estimates:
+            square, largest = (
+                with_error(*map(float, self.jacobian_estimates[name]))
+                for name in ("mean_square", "largest")
+            )
+            lines.append(
+                f"  singular values of the Jacobian: mean square {square}; the largest, median "
+                f"over networks, {largest}"
+            )
         lost = float(np.mean(~np.all(np.isfinite(self.samples["mean_square"]), axis=1)))
         if lost:
             lines.append(f"  {lost:.1%} grew beyond what can be computed: their variance is inf")

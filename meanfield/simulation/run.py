@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation, remembered
 from meanfield.ensembles import Ensemble, ensemble_of
+from meanfield.keywords import spelt
 from meanfield.maps.settle import settled_variance, settling
 from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network
@@ -31,6 +32,7 @@ __all__ = ["simulate"]
 Array = NDArray[np.float64]
 
 
+@spelt
 def simulate(
     network: Network | FixedPoint,
     width: int | Sequence[int],
@@ -70,7 +72,7 @@ def simulate(
         tangent_kernel: also compute the diagonal of each network's neural tangent kernel, with
             learning rate 1 for biases and 1/fan-in for weights.
         progress: show a progress bar with the time left on stderr. By default where that is a
-            terminal and the work takes more than a second.
+            terminal and the work takes more than a second; of several processes in the first.
         max_memory: bytes that may be used; by default what the system has.
         devices: where to compute; by default all devices of JAX, of all processes.
 
@@ -83,10 +85,14 @@ def simulate(
         UnresolvedError: the activation cannot be sampled.
 
     Draws are shared among all devices, by a `jax.sharding.Mesh` over them; the numbers depend on
-    the key alone, not on how many devices there are. On a node with several GPUs there is
-    nothing to do. On a cluster, call `jax.distributed.initialize()` first and `simulate` in
-    every process, with the same arguments: each computes its share, and all get the whole
-    result.
+    the key alone, not on how many devices there are (with devices of one kind, to the last bit).
+
+    - On a node with several GPUs there is nothing to do: `jax.devices()` are all of them.
+    - On CPU there is one device, which uses all cores. Eight of them, as the tests have, are made
+      by `XLA_FLAGS=--xla_force_host_platform_device_count=8` in the environment.
+    - On a cluster, call `jax.distributed.initialize()` first, which finds the others under Slurm
+      and the like, and then `simulate` in every process with the same arguments. Each computes
+      the share of its devices, and all get the whole result; let process 0 write it.
 
     Gaussian, orthogonal and low-rank matrices are drawn only as far as the few vectors that
     they multiply can tell, which is exact and takes a fraction of the time; with `jacobian` or
@@ -261,9 +267,13 @@ def _drawn(
     program, (whole, shared, _), reach = _program(activation, plan, block, devices)
     at_once = block * len(devices)
     parts: list[dict[str, Array]] = []
+    if progress is None:
+        hidden = None if jax.process_index() == 0 else True  # None: where there is no terminal
+    else:
+        hidden = not progress
     bar = tqdm(
         total=draws, desc=f"{activation.name}, {plan.ensemble}", unit="net",
-        disable=None if progress is None else not progress, delay=1.0 if progress is None else 0.0,
+        disable=hidden, delay=1.0 if progress is None else 0.0,
     )  # fmt: skip
     with bar, concrete():
         words_there = jax.device_put(words, whole)

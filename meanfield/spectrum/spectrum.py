@@ -11,6 +11,7 @@ from meanfield.criticality import checked_numbers
 from meanfield.ensembles import Ensemble, LowRank, OrthogonalLowRank, ensemble_of
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.maps.settle import settled_variance
 from meanfield.network import FixedPoint, Network, digits
 from meanfield.precision import EPS
@@ -200,13 +201,14 @@ def _like(asked: Array, result: Array) -> Any:
     return float(result) if np.ndim(asked) == 0 else result
 
 
+@spelt
 def jacobian_spectrum(
     point: Network | FixedPoint, depth: int = 64, weights: str | Ensemble | None = None
 ) -> Spectrum:
     r"""The singular values of the input-output Jacobian of a network, in the limit of wide layers.
 
     `J = D W_L ... D W_1` with square `W_l` of the ensemble and diagonal `D` of `phi'(z)`,
-    `z ~ N(0, q)`, all free of one another:
+    `z ~ N(0, q)`, all free of one another::
 
         E[s^2] = chi1^L,
         Var(s^2) = chi1^(2L) L (E[phi'^4] / E[phi'^2]^2 - 1 + spread of the weights)

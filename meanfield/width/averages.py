@@ -3,7 +3,7 @@ r"""What the 1/n recursions need of an activation: ratios of Gaussian moments, a
 With `E[f]` over `z ~ N(0, q)`, and all derivatives in `q` by Stein's lemma,
 
     power    = q E[phi^2]' / E[phi^2]        bend    = q^2 E[phi^2]'' / E[phi^2]
-    peaked   = E[phi^4] / E[phi^2]^2
+    peaked   = E[phi^4] / E[phi^2]^2         sharper = q E[phi^4]' / E[phi^2]^2
     steeper  = q E[phi'^2]' / E[phi'^2]      steeper_bend = q^2 E[phi'^2]'' / E[phi'^2]
     uneven   = E[phi'^4] / E[phi'^2]^2       mixed   = E[phi^2 phi'^2] / (E[phi^2] E[phi'^2])
 
@@ -30,8 +30,9 @@ Array = NDArray[np.float64]
 LEAST = 1e-120  # a variance at which all ratios are at their limit, and no moment underflows
 _MANY = 64  # variances from which on interpolation may pay
 _BLOCK = 256  # variances summed together
-_OF_VALUES = ("phi2", "power", "bend", "peaked")
+_OF_VALUES = ("phi2", "power", "bend", "peaked", "sharper")
 _OF_SLOPES = ("dphi2", "steeper", "steeper_bend", "uneven", "mixed")
+_PHI2, _DPHI2 = 0, 5  # the columns that are moments, and no ratios
 _COLUMNS = [MOMENTS.index(name) for name in ("phi2", "phi4", "dphi2", "dphi4")]
 
 
@@ -46,6 +47,7 @@ class Averages:
     power: Array
     bend: Array
     peaked: Array
+    sharper: Array
     errors: dict[str, Array]
 
 
@@ -67,19 +69,19 @@ def averages(activation: Activation, q: Array) -> Averages:
     Raises:
         UnresolvedError: the activation cannot be sampled to useful accuracy.
     """
-    value, error = _columns(activation, q, slice(0, 4))
+    value, error = _columns(activation, q, slice(0, 5))
     return Averages(*value, errors=dict(zip(_OF_VALUES, error, strict=True)))
 
 
 def slope_averages(activation: Activation, q: Array) -> SlopeAverages:
     """The ratios of moments of `phi'`; arguments and errors as for `averages`."""
-    value, error = _columns(activation, q, slice(4, 9))
+    value, error = _columns(activation, q, slice(5, 10))
     return SlopeAverages(*value, errors=dict(zip(_OF_SLOPES, error, strict=True)))
 
 
 @np.errstate(all="ignore")
 def _columns(activation: Activation, q: Array, which: slice) -> tuple[Array, Array]:
-    """Some of the nine columns, and bounds of their errors, each of shape (columns, n)."""
+    """Some of the ten columns, and bounds of their errors, each of shape (columns, n)."""
     if activation.is_homogeneous and not np.all(q == 1):
         value, error = (part.copy() for part in _columns(activation, np.ones(len(q)), which))
         if which.start == 0:  # E[phi^2] is proportional to q, all else does not change
@@ -108,12 +110,12 @@ def _columns(activation: Activation, q: Array, which: slice) -> tuple[Array, Arr
 
 
 def _direct(activation: Activation, q: Array) -> tuple[Array, Array, Array]:
-    """The nine columns by summing over samples, their errors, and the sizes of the values."""
+    """The ten columns by summing over samples, their errors, and the sizes of the values."""
     parts = [_block(activation, q[i : i + _BLOCK]) for i in range(0, len(q), _BLOCK)]
     value, error = (np.concatenate(part) for part in zip(*parts, strict=True))
     size = np.abs(value)
-    size[:, 1:4] = np.maximum(size[:, 1:4], 1.0)
-    size[:, 5:] = np.maximum(size[:, 5:], 1.0)
+    ratios = [k for k in range(10) if k not in (_PHI2, _DPHI2)]
+    size[:, ratios] = np.maximum(size[:, ratios], 1.0)
     return value, error, size
 
 
@@ -131,24 +133,27 @@ def _block(activation: Activation, q: Array) -> tuple[Array, Array]:
         )
     )  # fmt: skip
     mixed, mixed_error = _mixed(activation, q)
-    if activation.is_homogeneous:
-        first[:, 0], first_error[:, 0] = phi2, doubts[0]
-        second[:, 0] = first[:, 2] = second[:, 2] = 0.0
-        second_error[:, 0] = first_error[:, 2] = second_error[:, 2] = 0.0
-    return _ratios(
-        [phi2, first[:, 0], second[:, 0], phi4, dphi2, first[:, 2], second[:, 2], dphi4, mixed],
-        [doubts[0], first_error[:, 0], second_error[:, 0], doubts[1], doubts[2],
-         first_error[:, 2], second_error[:, 2], doubts[3], mixed_error],
+    value, error = _ratios(
+        [phi2, first[:, 0], second[:, 0], phi4, first[:, 1],
+         dphi2, first[:, 2], second[:, 2], dphi4, mixed],
+        [doubts[0], first_error[:, 0], second_error[:, 0], doubts[1], first_error[:, 1],
+         doubts[2], first_error[:, 2], second_error[:, 2], doubts[3], mixed_error],
     )  # fmt: skip
+    if activation.is_homogeneous:  # E[phi^2] is proportional to q, E[phi^4] to q^2: exactly
+        value[:, [1, 2, 6, 7]] = 1.0, 0.0, 0.0, 0.0
+        error[:, [1, 2, 6, 7]] = 0.0
+        value[:, 4], error[:, 4] = 2 * value[:, 3], 2 * error[:, 3]
+    return value, error
 
 
 @np.errstate(all="ignore")
 def _ratios(values: list[Array], doubts: list[Array]) -> tuple[Array, Array]:
-    """From moments, of which the first and the fifth are second moments, to ratios."""
-    phi2, dphi2 = values[0], values[4]
-    relative, steep = doubts[0] / phi2, doubts[4] / dphi2
-    scales = (1, phi2, phi2, phi2**2, 1, dphi2, dphi2, dphi2**2, phi2 * dphi2)
-    powers = (0, relative, relative, 2 * relative, 0, steep, steep, 2 * steep, relative + steep)
+    """From moments to ratios of them by the two second moments."""
+    phi2, dphi2 = values[_PHI2], values[_DPHI2]
+    relative, steep = doubts[_PHI2] / phi2, doubts[_DPHI2] / dphi2
+    scales = (1, phi2, phi2, phi2**2, phi2**2, 1, dphi2, dphi2, dphi2**2, phi2 * dphi2)
+    powers = (0, relative, relative, 2 * relative, 2 * relative,
+              0, steep, steep, 2 * steep, relative + steep)  # fmt: skip
     ratios = [value / scale for value, scale in zip(values, scales, strict=True)]
     errors = [
         doubt / np.abs(scale) + (power + 4 * EPS) * np.abs(ratio)
@@ -180,8 +185,8 @@ def _mixed(activation: Activation, q: Array) -> tuple[Array, Array]:
 
 
 def _beyond(activation: Activation, q: Array) -> tuple[Array, Array]:
-    """The nine columns where no sum over samples reaches: by powers of `q`."""
-    value, error = np.empty((2, len(q), 9))
+    """The ten columns where no sum over samples reaches: by powers of `q`."""
+    value, error = np.empty((2, len(q), 10))
     for where, law in ((q < NEAREST, _near), (q > FARTHEST, _far)):
         if np.any(where):
             value[where], error[where] = law(activation, q[where])
@@ -194,11 +199,12 @@ def _near(activation: Activation, q: Array) -> tuple[Array, Array]:
     columns, doubts = [], []
     for names in (("phi2", "phi4"), ("dphi2", "dphi4")):
         m, fourth = (second_moment(activation, q, name) for name in names)
-        columns += [m.value, q * m.first, q**2 * m.second, fourth.value]
-        doubts += [m.error, q * m.first_error, q**2 * m.second_error, fourth.error]
+        columns += [m.value, q * m.first, q**2 * m.second, fourth.value, q * fourth.first]
+        doubts += [m.error, q * m.first_error, q**2 * m.second_error,
+                   fourth.error, q * fourth.first_error]  # fmt: skip
     unknown = np.full(len(q), np.nan), np.full(len(q), np.inf)
     mixed = laws["mixed"].derivative(q, 0) if "mixed" in laws else unknown
-    return _ratios([*columns, mixed[0]], [*doubts, mixed[1]])
+    return _ratios([*columns[:-1], mixed[0]], [*doubts[:-1], mixed[1]])
 
 
 @np.errstate(all="ignore")
@@ -208,7 +214,7 @@ def _far(activation: Activation, q: Array) -> tuple[Array, Array]:
     octaves = np.log2(q / FARTHEST)[:, None]
     stray = np.abs(values[0] - values[1])
     value = np.repeat(values[:1], len(q), axis=0)
-    for column in (0, 4):  # the second moments, and their powers beside them
+    for column in (_PHI2, _DPHI2):  # and their powers beside them
         value[:, column] *= (q / FARTHEST) ** values[0, column + 1]
         stray[column] = stray[column + 1] * np.abs(values[0, column])
     error = np.maximum(errors[0], stray * octaves)

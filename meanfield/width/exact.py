@@ -15,6 +15,13 @@ for any complex `s`: moments, log-moments and, by Fourier inversion, the law of 
 The length of a gradient has the same factors. For ReLU (b = 0) a layer is dead with probability
 `2^-n`; laws are those of networks that are alive.
 
+There is no law of two inputs here. As `phi` is homogeneous their angle is a Markov chain of its
+own, and the factors of their lengths depend on nothing but the angle. But a step of the chain is
+the angle of three sums over neurons, of `phi(u)^2`, `phi(u) phi(v)` and `phi(v)^2`. Those have a
+characteristic function (Gaussian measures of cones, to the power n), their angle has a threefold
+Fourier integral of it, anew for each angle and worst near 0, where all of them go. `simulate` draws
+the chain exactly at `O(n)` a layer, and `finite_width_pair` has its first order in 1/n.
+
 Source: Burkholz & Dubatovka 2019, arXiv 1806.06362; Hanin & Nica 2018, arXiv 1812.05994.
 """
 

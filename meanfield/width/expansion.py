@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.ensembles import Ensemble, ensemble_of
-from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network
 from meanfield.width.averages import averages
@@ -14,13 +14,14 @@ from meanfield.width.kernels import iterated, kernels
 from meanfield.width.recursion import layers_of, vertices
 from meanfield.width.result import FiniteWidth
 from meanfield.width.sizes import checked_depth, widths_of
-from meanfield.width.vertices import vertex_of
+from meanfield.width.vertices import checked_vertices
 
-__all__ = ["continued", "expanded", "finite_width", "vertices_of"]
+__all__ = ["continued", "expanded", "finite_width"]
 
 Array = NDArray[np.float64]
 
 
+@spelt
 def finite_width(
     network: Network | FixedPoint,
     depth: int,
@@ -30,7 +31,7 @@ def finite_width(
 ) -> FiniteWidth:
     r"""What a finite width changes: kernel, four-point vertex and their consequences, by layer.
 
-    To order 1/n, for any activation, kinks included (see `meanfield.width.recursion`):
+    To order 1/n, for any activation, kinks included (see `meanfield.width.recursion`)::
 
         K'  = C_W <phi^2> + C_b
         V4' = C_W^2 (<phi^4> - <phi^2>^2) + (n'/n) V'(K)^2 V4,   V4 = 0 in the first layer
@@ -86,12 +87,7 @@ def expanded(
     weight_var, bias_var = float(network.weight_var), float(network.bias_var)
     start, depth = float(kernel[0]), len(kernel)
     count = int(np.sum(np.isfinite(kernel)))  # of layers that do not overflow
-    vertex = vertices_of(ensemble, fan)
-    if start < bias_var and np.any(vertex != 0):
-        raise MeanFieldError(
-            f"q: {ensemble} weights turn the inputs of the first layer, which adds biases of "
-            f"variance {bias_var:g}: its q must be at least as much, got {start:g}"
-        )
+    vertex = checked_vertices(ensemble, fan, start, bias_var)
     at = averages(network.activation, kernel[: count - 1])
     steps = layers_of(at, vertex[1:count], weight_var, bias_var, doubt[: count - 1])
     first = (start - bias_var) / start if start > 0 else float(bias_var == 0)
@@ -122,14 +118,6 @@ def continued(fw: FiniteWidth, depth: int) -> FiniteWidth:
     more = np.full(depth - fw.depth, fw.width[-1])
     fan = np.concatenate([fw.fan_in[:1], fw.width, more])
     return expanded(fw.network, kernel, doubt, fan, fw.ensemble)
-
-
-def vertices_of(ensemble: Ensemble, fan: NDArray[np.int64]) -> Array:
-    """The vertex of the weights of each layer."""
-    if np.all(fan == fan[0]):
-        return np.full(len(fan) - 1, vertex_of(ensemble, int(fan[0]), int(fan[0])))
-    shapes = zip(fan[1:].tolist(), fan[:-1].tolist(), strict=True)
-    return np.array([vertex_of(ensemble, out, into) for out, into in shapes])
 
 
 def _whole(part: Array, depth: int) -> Array:

@@ -27,9 +27,10 @@ from meanfield.gaussian import MOMENTS
 from meanfield.maps.correlation import correlation_map
 from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network
-from meanfield.width.expansion import vertices_of
+from meanfield.width.layered import Layered
 from meanfield.width.pair_averages import PairAverages, pair_averages
 from meanfield.width.sizes import checked_depth, widths_of
+from meanfield.width.vertices import checked_vertices
 
 __all__ = ["FiniteWidthPair", "finite_width_pair"]
 
@@ -41,14 +42,11 @@ _NEAREST = 1e-9  # of correlations to -1 and 1, where second derivatives have lo
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FiniteWidthPair:
+class FiniteWidthPair(Layered):
     """A network of finite width, seen by two inputs; arrays have the first layer's at index 0.
 
     Attributes:
-        network: the `Network`.
-        ensemble: of its weights.
-        width: number of neurons of each layer.
-        fan_in: number of neurons of the layer before, of inputs for the first.
+        network, ensemble, width, fan_in: as of a `FiniteWidth`.
         kernel: `K_ab` at infinite width, shape (depth, 2, 2).
         four_point: `V_(ab)(cd)/n`, the connected part of `E[z_i;a z_i;b z_j;c z_j;d]`, `i != j`;
             shape (depth, 2, 2, 2, 2).
@@ -57,19 +55,9 @@ class FiniteWidthPair:
             (depth, 2, 2); infinite on its diagonal where `phi` jumps.
     """
 
-    network: Network
-    ensemble: Ensemble
-    width: NDArray[np.int64]
-    fan_in: NDArray[np.int64]
-    kernel: Array
     four_point: Array
     kernel_correction: Array
     tangent_kernel: Array
-
-    @property
-    def depth(self) -> int:
-        """Number of layers."""
-        return len(self.kernel)
 
     @property
     def correlation(self) -> Array:
@@ -94,16 +82,9 @@ class FiniteWidthPair:
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, by name; arrays as nested lists."""
-        numbers = {
-            "activation": self.network.activation.name,
-            "weight_var": float(self.network.weight_var),
-            "bias_var": float(self.network.bias_var),
-            "weights": str(self.ensemble),
-            "depth": self.depth,
-        }
         names = ("width", "fan_in", "kernel", "correlation", "correlation_std", "four_point",
                  "kernel_correction", "tangent_kernel")  # fmt: skip
-        return numbers | {name: getattr(self, name).tolist() for name in names}
+        return self._setting() | {name: getattr(self, name).tolist() for name in names}
 
     def __repr__(self) -> str:
         ends = f"c = {self.correlation[0]:.6g} to {self.correlation[-1]:.6g}"
@@ -154,7 +135,6 @@ def finite_width_pair(
     net, depth = network_of(network), checked_depth(depth)
     fan = widths_of(width, depth)
     ensemble = ensemble_of(net.weights if weights is None else weights)
-    vertex = vertices_of(ensemble, fan)
     if len(net.activation.jumps):
         raise MeanFieldError(
             f"network: {net.activation.name} jumps, so that vertices of a pair have no derivatives "
@@ -175,6 +155,7 @@ def finite_width_pair(
             "single input with finite_width"
         )
     variances = np.broadcast_to(way.variance.reshape(depth, -1), (depth, 2))
+    vertex = checked_vertices(ensemble, fan, float(np.min(variances[0])), float(net.bias_var))
     return _carried(net, ensemble, fan, vertex, variances, way.one_minus)
 
 
@@ -191,11 +172,6 @@ def _carried(
     weight_var, bias_var = float(network.weight_var), float(network.bias_var)
     K12 = (1 - gap) * np.sqrt(q[:, 0] * q[:, 1])
     K = np.stack([q[:, 0], K12, q[:, 1]], axis=1)
-    if vertex.any() and min(K[0, 0], K[0, 2]) < bias_var:
-        raise MeanFieldError(
-            f"q: {ensemble} weights turn the inputs of the first layer, which adds biases of "
-            f"variance {bias_var:g}: q must be at least as much, got {min(K[0, 0], K[0, 2]):g}"
-        )
     V, G, theta = np.zeros((depth, 3, 3)), np.zeros((depth, 3)), np.empty((depth, 3))
     V[0] = vertex[0] / 2 * _crossed(K[0] - bias_var) / fan[0]
     theta[0] = 1 + (K[0] - bias_var) / weight_var

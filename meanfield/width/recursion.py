@@ -77,23 +77,36 @@ def carried(first: float, gain: Array, source: Array) -> Array:
 def layers_of(
     at: Averages, vertex: Array, weight_var: float, bias_var: float, doubt: Array
 ) -> Layers:
-    """The steps, from averages at each kernel, whose relative error is `doubt`."""
+    """The steps, from averages at each kernel, whose relative error is `doubt`.
+
+    What an error of the kernel does to a coefficient is known, because coefficients are ratios of
+    derivatives: `K d/dK` of `P = K V'/V` is `P + B - P^2`, with `B = K^2 V''/V`. It is small where
+    a kernel that is small has lost digits.
+    """
     own = weight_var * at.phi2
-    share = np.where(own > 0, own / (own + bias_var), 0.0)
-    # the share of a kernel that underflows is its limit, as it is of averages
-    peaked, power, bend = (np.where(own > 0, part, 0.0) for part in (at.peaked, at.power, at.bend))
-    source = share**2 * (peaked - 1 + vertex) * (own > 0)
-    # a kernel that is off by a factor moves a ratio as a small power of it would
-    moved = 4 * (np.abs(power) + np.abs(bend)) * doubt
-    relative = at.errors["phi2"] / at.phi2 * (1 - share) + moved + 4 * EPS
+    alive = own > 0  # the share of a kernel that underflows is its limit, as it is of averages
+    share = np.where(alive, own / (own + bias_var), 0.0)
+    peaked, sharper, P, B = (
+        np.where(alive, part, 0.0)
+        for part in (at.peaked, at.sharper, share * at.power, share * at.bend)
+    )
+    source = share**2 * (peaked - 1 + vertex) * alive
+    moved = (
+        share**2 * (sharper - 2 * peaked * at.power) + 2 * (1 - share) * at.power * source,
+        P + B - P**2,
+        4 * (np.abs(P) + np.abs(B)) * B,  # as a small power of the kernel would
+    )
+    sizes = (share**2 * (peaked + np.abs(vertex)), np.abs(P), np.abs(B))
+    further = 4 * (np.abs(P) + np.abs(B)) * doubt  # to second order
+    rounded = at.errors["phi2"] / at.phi2 * (1 - share) + 4 * EPS * (bias_var > 0)
     errors = [
-        np.where(own > 0, at.errors[name] + relative * np.abs(part), 0.0)
-        for name, part in (("peaked", peaked + np.abs(vertex)), ("power", power), ("bend", bend))
-    ]
-    return Layers(
-        share, source, share * power, share * bend,
-        share**2 * errors[0], share * errors[1], share * errors[2],
-    )  # fmt: skip
+        np.where(alive, factor * at.errors[name] + rounded * size
+                 + doubt * (np.abs(by) + further * size), 0.0)
+        for name, factor, size, by in zip(
+            ("peaked", "power", "bend"), (share**2, share, share), sizes, moved, strict=True
+        )
+    ]  # fmt: skip
+    return Layers(share, source, P, B, *errors)
 
 
 @np.errstate(all="ignore")
@@ -103,9 +116,9 @@ def vertices(steps: Layers, start: float, fan_in: Array) -> Vertices:
     g = carried(0.0, steps.power, 0.5 * steps.bend * r[:-1])
     # errors obey the same recursions, with the errors of the coefficients as their sources
     own = steps.source_error / fan_in[1:] + 2 * np.abs(steps.power * r[:-1]) * steps.power_error
-    r_error = carried(EPS * abs(start), steps.power**2, own + 4 * EPS * np.abs(r[1:]))
+    r_error = carried(EPS * abs(start), steps.power**2, own + 2 * EPS * np.abs(r[1:]))
     own = np.abs(g[:-1]) * steps.power_error + 0.5 * (
         np.abs(r[:-1]) * steps.bend_error + np.abs(steps.bend) * r_error[:-1]
     )
-    g_error = carried(0.0, np.abs(steps.power), own + 4 * EPS * np.abs(g[1:]))
+    g_error = carried(0.0, np.abs(steps.power), own + 2 * EPS * np.abs(g[1:]))
     return Vertices(r, g, r_error, g_error)

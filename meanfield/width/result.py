@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from meanfield.ensembles import Ensemble
 from meanfield.errors import MeanFieldError
-from meanfield.network import Network, digits
+from meanfield.network import digits
 from meanfield.width.edgeworth import Edgeworth
 from meanfield.width.exact import ExactLaw, exact_law
 from meanfield.width.gradient import LogNorm, gradient_log_norm
+from meanfield.width.layered import Layered
 from meanfield.width.limits import Asymptote, asymptote
 from meanfield.width.tangent_kernel import diagonal, fluctuations
-from meanfield.width.validity import EXPANSION_LIMIT, even_depth, valid_depth
+from meanfield.width.validity import EXPANSION_LIMIT, even_depth, telling_depth, valid_depth
 
 __all__ = ["FiniteWidth"]
 
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FiniteWidth:
+class FiniteWidth(Layered):
     """A network of finite width to order 1/n; arrays have the first layer's at index 0.
 
     Attributes:
@@ -42,22 +42,12 @@ class FiniteWidth:
             (not of what the expansion leaves out).
     """
 
-    network: Network
-    ensemble: Ensemble
-    width: NDArray[np.int64]
-    fan_in: NDArray[np.int64]
-    kernel: Array
     fluctuation: Array
     shift: Array
     vertex: Array
     kernel_error: Array
     fluctuation_error: Array
     shift_error: Array
-
-    @property
-    def depth(self) -> int:
-        """Number of layers."""
-        return len(self.kernel)
 
     @property
     def four_point(self) -> Array:
@@ -189,8 +179,41 @@ class FiniteWidth:
 
     @property
     def aspect_ratio(self) -> float:
-        """`L/n` where the expansion ends: `valid_depth` over the width of the last layer."""
+        """`L/n` where the expansion ends: `valid_depth` over the width of the last layer.
+
+        Not the one that is best in some sense: that is `optimal_aspect_ratio`.
+        """
         return self.valid_depth / int(self.width[-1])
+
+    def optimal_aspect_ratio(self, outputs: int = 2) -> float:
+        """The `L/n` at which the outputs of networks share most information, to leading orders.
+
+        The largest depth at which `V4/(n K^2)` is at most `4/(20 + 3 outputs)`, over the width of
+        the last layer: `4/((20 + 3 outputs) nu)` where it grows as `nu L/n`, and `inf` where it
+        never gets there. See `meanfield.width.information`. It is an estimate: all that it is
+        made of is the first term that grows with depth, and the first that falls.
+
+        Args:
+            outputs: number of neurons of the last layer, 2 or more.
+
+        Raises:
+            TypeError, ValueError: it is no such number.
+
+        Source: Roberts, Yaida & Hanin 2022, arXiv 2106.10165, section A.3.
+
+        Example:
+            >>> import meanfield as mf
+            >>> fw = mf.finite_width(mf.critical("relu"), depth=100, width=10_000)
+            >>> fw.optimal_aspect_ratio(outputs=10)  # 4 / (50 * 5)
+            0.0161
+        """
+        if isinstance(outputs, bool) or not isinstance(outputs, int | np.integer):
+            raise TypeError(f"outputs: must be a whole number of neurons, got {outputs!r}")
+        if outputs < 2:
+            raise ValueError(
+                f"outputs: one neuron shares nothing; it must be 2 or more, got {outputs}"
+            )
+        return telling_depth(self, int(outputs)) / int(self.width[-1])
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
@@ -232,13 +255,8 @@ class FiniteWidth:
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, by name; arrays as lists."""
-        network, gradient = self.network, self.gradient_log_norm
-        numbers = {
-            "activation": network.activation.name,
-            "weight_var": float(network.weight_var),
-            "bias_var": float(network.bias_var),
-            "weights": str(self.ensemble),
-            "depth": self.depth,
+        gradient = self.gradient_log_norm
+        numbers = self._setting() | {
             "gradient_log_mean": gradient.mean.tolist(),
             "gradient_log_variance": gradient.variance.tolist(),
             "valid_depth": self.valid_depth,

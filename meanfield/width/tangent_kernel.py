@@ -16,8 +16,9 @@ other neurons. With `Cov(f, g) = <fg> - <f><g> + <f>' <g>' V4`, derivatives by t
     A' = weight_rate^2 Cov(phi^2, phi^2) + 2 weight_rate C_W x + C_W^2 y
     B' = C_W^2 Theta^2 (<phi'^4> + (vertex/2) <phi'^2>^2) + chi^2 B
 
-Source: Jacot, Gabriel & Hongler 2018, arXiv 1806.07572; fluctuations: Roberts, Yaida & Hanin 2022,
-arXiv 2106.10165, chapter 8.
+Source: Jacot, Gabriel & Hongler 2018, arXiv 1806.07572. The fluctuations are derived here, as means
+over the neurons of a layer, given the layer before; the tests hold them against networks. Roberts,
+Yaida & Hanin 2022, arXiv 2106.10165, chapter 8, has more of them, for Gaussian weights.
 """
 
 from typing import Any

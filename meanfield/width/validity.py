@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.width.information import most_telling
+
 if TYPE_CHECKING:
     from meanfield.width.result import FiniteWidth
 
-__all__ = ["EXPANSION_LIMIT", "even_depth", "valid_depth"]
+__all__ = ["EXPANSION_LIMIT", "even_depth", "telling_depth", "valid_depth"]
 
 # Of `|V4|/(n K^2)` and of `|G1|/(n K)`. ReLU, whose law is known, has (1 + x/l)^l - 1 where the
 # expansion says x: where that is 1/2, a quarter more.
@@ -32,6 +34,11 @@ def valid_depth(fw: "FiniteWidth") -> float:
 def even_depth(fw: "FiniteWidth") -> float:
     """The largest depth up to which lengths of gradients spread by less than a factor e."""
     return _first_beyond(fw, lambda fw: fw.gradient_log_norm.std, 1.0)
+
+
+def telling_depth(fw: "FiniteWidth", outputs: int) -> float:
+    """The depth at which so many outputs share most information; `inf` if none is too deep."""
+    return _first_beyond(fw, lambda fw: fw.fluctuation, most_telling(outputs))
 
 
 def _first_beyond(

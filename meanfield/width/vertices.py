@@ -11,9 +11,37 @@ square matrices it is `2 (spread - 1)`, with the spread of the squared singular 
 Source: Day, Kahn & Roberts 2023, arXiv 2310.07765, for orthogonal weights.
 """
 
-from meanfield.ensembles import Ensemble, Gaussian, LowRank, Orthogonal, OrthogonalLowRank
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["vertex_of"]
+from meanfield.ensembles import (
+    DeltaOrthogonal,
+    Ensemble,
+    Gaussian,
+    LowRank,
+    Orthogonal,
+    OrthogonalLowRank,
+)
+from meanfield.errors import MeanFieldError
+
+__all__ = ["checked_vertices", "vertex_of"]
+
+
+def checked_vertices(
+    weights: Ensemble, fan: NDArray[np.int64], q: float, bias_var: float
+) -> NDArray[np.float64]:
+    """The vertex of each layer; an error if inputs cannot give the first one the variance `q`."""
+    if np.all(fan == fan[0]):
+        vertex = np.full(len(fan) - 1, vertex_of(weights, int(fan[0]), int(fan[0])))
+    else:
+        shapes = zip(fan[1:].tolist(), fan[:-1].tolist(), strict=True)
+        vertex = np.array([vertex_of(weights, out, into) for out, into in shapes])
+    if q < bias_var and np.any(vertex != 0):
+        raise MeanFieldError(
+            f"q: {weights} weights turn the inputs of the first layer, which adds biases of "
+            f"variance {bias_var:g}: its q must be at least as much, got {q:g}"
+        )
+    return vertex
 
 
 def vertex_of(weights: Ensemble, fan_out: int, fan_in: int) -> float:
@@ -25,7 +53,7 @@ def vertex_of(weights: Ensemble, fan_out: int, fan_in: int) -> float:
     """
     if type(weights) is Gaussian:
         return 0.0
-    if type(weights) is Orthogonal:
+    if type(weights) in (Orthogonal, DeltaOrthogonal):
         return -2.0 * min(1.0, fan_in / fan_out)
     if isinstance(weights, LowRank | OrthogonalLowRank):
         rank = round(weights.ratio * min(fan_out, fan_in))

@@ -33,7 +33,7 @@ class Aggregate(Layer):
     matrix: Any  # dense, or a scipy.sparse array
 
     def __call__(self, state: State) -> State:
-        n = self.matrix.shape[0]
+        n = self.matrix.shape[1]
         if len(state.variance) != n:
             raise MeanFieldError(
                 f"aggregate: the graph has {n} nodes, but there are {len(state.variance)} signals; "
@@ -45,7 +45,8 @@ class Aggregate(Layer):
         total = np.asarray(weights.sum(axis=1)).ravel()
         heard = _times(weights, state.one_minus)
         variance = np.maximum(total**2 - _row_products(heard, weights), 0.0)
-        one_minus, size = _complements(_times_rows(heard, weights), np.sqrt(variance), total)
+        one_minus = _times_rows(heard, weights)
+        size = _to_complements(one_minus, np.sqrt(variance), total)
         left = float(np.max(one_minus))
         lost = 4 * EPS * size + 8 * EPS**2  # the square of what sums of rows are off by
         return replace(
@@ -67,8 +68,8 @@ def _unknown(size: float) -> float:
     return np.inf if size > 0 else 0.0
 
 
-def _complements(kernel: Array, scale: Array, total: Array) -> tuple[Array, float]:
-    """`1 - c'` from `w H w^T`, `r'` and the sums of `w`; and the largest entry it is made of.
+def _to_complements(kernel: Array, scale: Array, total: Array) -> float:
+    """`1 - c'` in place of `w H w^T`, from `r'` and the sums of `w`; the largest entry of that.
 
     Of `w H w^T` only the symmetric part is taken: what rounding leaves of the other decays by
     `lambda_1 lambda_2` in a layer, more slowly than the signal.
@@ -76,15 +77,19 @@ def _complements(kernel: Array, scale: Array, total: Array) -> tuple[Array, floa
     heard = scale > 0
     inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=heard)
     share, half = total * inverse, 0.5 * np.diagonal(kernel) * inverse**2
-    result, size = np.empty_like(kernel), 0.0
+    size = 0.0
     for rows in row_blocks(len(scale)):
-        part = 0.5 * (kernel[rows] + kernel[:, rows].T) * inverse[rows, None] * inverse
+        past = slice(rows.start, None)  # what is below is done with
+        part = 0.5 * (kernel[rows, past] + kernel[past, rows].T)
+        part *= inverse[rows, None] * inverse[past]
         size = max(size, float(np.max(part)))
-        part -= half[rows, None] + half
-        part += 0.5 * (share[rows, None] - share) ** 2
-        result[rows] = np.where(heard[rows, None] & heard, np.clip(part, 0.0, 2.0), 1.0)
-    np.fill_diagonal(result, 0.0)
-    return result, size
+        part -= half[rows, None] + half[past]
+        part += 0.5 * (share[rows, None] - share[past]) ** 2
+        part = np.where(heard[rows, None] & heard[past], np.clip(part, 0.0, 2.0), 1.0)
+        kernel[rows, past] = part
+        kernel[past, rows] = part.T
+    np.fill_diagonal(kernel, 0.0)
+    return size
 
 
 def aggregate(
@@ -143,8 +148,13 @@ def _times(left: Any, right: Array) -> Array:
 
 
 def _times_rows(left: Array, matrix: Any) -> Array:
-    """`left @ matrix.T`, where only `sparse @ dense` is at hand."""
-    return left @ matrix.T if isinstance(matrix, np.ndarray) else (matrix @ left.T).T
+    """`left @ matrix.T`, in the place of `left` if it has that shape, a block of rows at a time."""
+    shape = len(left), matrix.shape[0]
+    result = left if left.shape == shape else np.empty(shape)
+    for rows in row_blocks(max(left.shape)):
+        if rows.start < len(left):
+            result[rows] = (matrix @ left[rows].T).T
+    return result
 
 
 def _row_products(dense: Array, matrix: Any) -> Array:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.activation import Activation
 from meanfield.criticality import checked_numbers, checked_variances
 from meanfield.errors import MeanFieldError
-from meanfield.layers.composition import Scale
+from meanfield.layers.graph.cone import chosen_pairs
 from meanfield.layers.graph.setup import set_up
 
 __all__ = ["GraphSample", "sample_graph_network"]
@@ -32,6 +32,11 @@ class GraphSample:
         apart: mean of `1 - c` over all pairs of nodes, `c` the cosine of their units, same shape.
         weight_var: of each layer.
         warnings: as of `graph_network`.
+        variance: of each node, the mean over networks, shape `(depth + 1, n)`.
+        variance_error: its standard error.
+        pairs: places of the pairs of nodes that were asked for, shape `(k, 2)`; None if none were.
+        pair_one_minus: mean over networks of `1 - c` of each of them, shape `(depth + 1, k)`.
+        pair_one_minus_error: its standard error.
     """
 
     width: int
@@ -39,6 +44,11 @@ class GraphSample:
     apart: Array
     weight_var: Array
     warnings: tuple[str, ...]
+    variance: Array
+    variance_error: Array
+    pairs: NDArray[np.intp] | None
+    pair_one_minus: Array | None
+    pair_one_minus_error: Array | None
 
     @property
     def scale(self) -> Array:
@@ -84,50 +94,46 @@ def sample_graph_network(
     adjacency: Any,
     activation: Callable | str | Activation = "relu",
     depth: int = 50,
-    residual_aggregation: float = 1.0,
-    normalisation: str | None = "row",
-    residual_scale: "Scale | str | None" = None,
-    weight_var: ArrayLike | None = None,
-    bias_var: float | None = None,
     *,
     q: float = 1.0,
     correlation: float = 0.0,
     features: ArrayLike | None = None,
-    self_loops: bool = False,
-    directed: bool = False,
     width: int = 256,
     draws: int = 100,
     seed: int = 0,
+    pairs: int | ArrayLike | None = None,
+    **choices: Any,
 ) -> GraphSample:
     """Draw finite graph networks and measure their kernels.
 
     Args:
-        adjacency: this and what follows, down to `directed`, as for `graph_network`.
+        adjacency: as for `graph_network`.
         activation: `phi`.
         depth: number of layers.
-        residual_aggregation: share of the neighbours in the aggregation.
-        normalisation: of the aggregation.
-        residual_scale: scale of residual branches.
-        weight_var: of the weights.
-        bias_var: of the biases.
         q: mean square of the pre-activations of the first layer, the same for all nodes.
         correlation: of those of different nodes, one number, not negative.
         features: instead of both.
-        self_loops: every node hears itself as well.
-        directed: for an edge list.
-        width: units of each layer.
+        width: units of each layer; estimates are those of this width, off by O(depth / width).
         draws: number of networks.
         seed: of the random numbers.
+        pairs: of nodes whose `1 - c` is recorded one by one: an array of shape `(k, 2)` of places,
+            or how many to draw at random.
+        **choices: of the architecture, by the names and with the defaults of `graph_network`:
+            `residual_aggregation`, `normalisation`, `residual_scale`, `weight_var`, `bias_var`,
+            `self_loops`, `directed`.
 
     Returns:
         A `GraphSample`.
 
+    Raises:
+        ValueError: as `graph_network`.
+
     Example:
         >>> import meanfield.layers as ml
         >>> ring = [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
-        >>> drawn = ml.sample_graph_network(ring, depth=3, width=100, draws=20)
-        >>> drawn.scales.shape
-        (20, 4)
+        >>> drawn = ml.sample_graph_network(ring, depth=3, width=100, draws=20, pairs=[[0, 2]])
+        >>> drawn.scales.shape, drawn.variance.shape, drawn.pair_one_minus.shape
+        ((20, 4), (4, 3), (4, 1))
     """
     for name, value, least in (("width", width, 1), ("draws", draws, 2)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
@@ -135,10 +141,7 @@ def sample_graph_network(
         if value < least:
             raise ValueError(f"{name}: must be at least {least}, got {value}")
     variance = float(checked_variances("q", q))
-    setup = set_up(
-        adjacency, activation, depth, residual_aggregation, normalisation, residual_scale,
-        weight_var, bias_var, variance, self_loops, directed,
-    )  # fmt: skip
+    setup = set_up(adjacency, activation, depth, q=variance, **choices)
     n, rng = len(setup.names), np.random.default_rng(seed)
     if not 0 <= correlation <= 1:
         raise MeanFieldError(f"correlation: must be from 0 to 1, got {correlation!r}")
@@ -146,29 +149,62 @@ def sample_graph_network(
     if given is not None and (given.ndim != 2 or len(given) != n):
         raise ValueError(f"features: must be of shape (n, d) for n = {n}, got {given.shape}")
 
-    def drawn() -> list[tuple[float, float]]:
-        if given is None:
-            x = np.sqrt(1 - correlation) * rng.normal(size=(n, width))
-            x = np.sqrt(variance) * (x + np.sqrt(correlation) * rng.normal(size=width))
-        else:
-            x = given @ rng.normal(size=(given.shape[1], width)) / np.sqrt(given.shape[1])
-        found = [_measured(x)]
-        for step in setup.layer.steps():
-            x = step.sample(x, rng)
-            found.append(_measured(x))
-        return found
+    chosen = None if pairs is None else chosen_pairs(pairs, n, seed)
 
-    measured = np.array([drawn() for _ in range(draws)])
+    def first() -> Array:
+        if given is not None:
+            return given @ rng.normal(size=(given.shape[1], width)) / np.sqrt(given.shape[1])
+        x = np.sqrt(1 - correlation) * rng.normal(size=(n, width))
+        return np.sqrt(variance) * (x + np.sqrt(correlation) * rng.normal(size=width))
+
+    steps = setup.depth + 1
+    whole = np.empty((2, draws, steps))
+    nodes = np.zeros((2, steps, n))  # sums of what is measured, and of its squares
+    apart = np.zeros((2, steps, 0 if chosen is None else len(chosen)))
+    for draw in range(draws):
+        x, layers = first(), setup.layer.steps()
+        for step in range(steps):
+            x = next(layers).sample(x, rng) if step else x
+            square = np.mean(x**2, axis=1)
+            whole[:, draw, step] = np.mean(square), _mean_apart(x, square)
+            nodes[:, step] += square, square**2
+            if chosen is not None:
+                found = _apart(x, square, chosen)
+                apart[:, step] += found, found**2
+    variances, errors = _means(nodes, draws)
+    of_pairs = (None, None) if chosen is None else _means(apart, draws)
     return GraphSample(
-        int(width), measured[..., 0], measured[..., 1], setup.weight_var, setup.warnings
+        width=int(width),
+        scales=whole[0],
+        apart=whole[1],
+        weight_var=setup.weight_var,
+        warnings=setup.warnings,
+        variance=variances,
+        variance_error=errors,
+        pairs=chosen,
+        pair_one_minus=of_pairs[0],
+        pair_one_minus_error=of_pairs[1],
     )
 
 
-def _measured(x: Array) -> tuple[float, float]:
-    """Mean square, and mean `1 - c` over all pairs: that of unit vectors from their centre."""
-    squares = np.sum(x**2, axis=1)
-    unit = x[squares > 0] / np.sqrt(squares[squares > 0, None])
+def _means(sums: Array, draws: int) -> tuple[Array, Array]:
+    """Means and their standard errors, from sums and sums of squares."""
+    mean = sums[0] / draws
+    spread = np.maximum(sums[1] / draws - mean**2, 0.0)
+    return mean, np.sqrt(spread / (draws - 1))
+
+
+def _mean_apart(x: Array, square: Array) -> float:
+    """Mean `1 - c` over all pairs: that of unit vectors from their centre."""
+    unit = x[square > 0] / np.sqrt(square[square > 0, None] * x.shape[1])
     if len(unit) < 2:
-        return float(np.mean(squares)) / x.shape[1], np.nan
-    apart = np.sum((unit - np.mean(unit, axis=0)) ** 2) / (len(unit) - 1)
-    return float(np.mean(squares)) / x.shape[1], float(apart)
+        return np.nan
+    return float(np.sum((unit - np.mean(unit, axis=0)) ** 2) / (len(unit) - 1))
+
+
+def _apart(x: Array, square: Array, pairs: NDArray[np.intp]) -> Array:
+    """`1 - c` of pairs; 1 beside a node that is silent."""
+    root, (first, second) = np.sqrt(square), pairs.T
+    heard = (root[first] > 0) & (root[second] > 0)
+    one, other = (x[end] / np.where(heard, root[end], 1.0)[:, None] for end in (first, second))
+    return np.where(heard, 0.5 * np.mean((one - other) ** 2, axis=1), 1.0)

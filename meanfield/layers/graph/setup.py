@@ -47,14 +47,15 @@ def set_up(
     adjacency: Any,
     phi: Callable | str | Activation,
     depth: int,
-    residual_aggregation: float,
-    normalisation: str | None,
-    residual_scale: Scale | str | None,
-    weight_var: ArrayLike | None,
-    bias_var: float | None,
+    residual_aggregation: float = 1.0,
+    normalisation: str | None = "row",
+    residual_scale: Scale | str | None = None,
+    weight_var: ArrayLike | None = None,
+    bias_var: float | None = None,
+    *,
     q: float,
-    self_loops: bool,
-    directed: bool,
+    self_loops: bool = False,
+    directed: bool = False,
 ) -> Setup:
     """Check all that a person may give, and choose what was not given."""
     if isinstance(depth, bool) or not isinstance(depth, int | np.integer):
@@ -73,7 +74,11 @@ def set_up(
     # of the same eigenvalues, and symmetric where edges go both ways
     both_ways = is_symmetric(graph)
     similar = normalised(graph, "symmetric", self_loops) if normalisation == "row" else weighted
-    spectrum = spectrum_of(mixed(similar, residual_aggregation) if both_ways else matrix)
+    stochastic = both_ways and normalisation in ("row", "symmetric")
+    spectrum = spectrum_of(
+        mixed(similar, residual_aggregation) if both_ways else matrix,
+        root=1.0 if stochastic and not _has_deaf(similar) else None,
+    )
     weights, bias = _variances(chosen, spectrum, q, weight_var, bias_var, int(depth))
     scale = _scale(residual_scale, int(depth))
     aggregated = Aggregate(compact(matrix))
@@ -138,6 +143,11 @@ def _variances(
         )
     bias = (float(point.bias_var) if point else 0.0) if bias_var is None else bias_var
     return np.broadcast_to(weights, depth), float(checked_variances("bias_var", bias, ">= 0"))
+
+
+def _has_deaf(matrix: Any) -> bool:
+    """Whether some nodes hear nobody, not even themselves."""
+    return bool(np.any(np.diff(matrix.indptr) == 0))
 
 
 def _named(names: list[Any], nodes: Any) -> str:
