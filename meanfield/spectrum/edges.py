@@ -17,6 +17,7 @@ _DEEP = 32.0  # exp(-32): so near to the end of a gap, relatively, that it is th
 _FAR = 200.0
 _ON_AXIS = 1e-6  # Im F is 0 or a multiple of pi, and known to rounding
 _ZOOMS = 3
+_LEAST = 1e-300
 
 
 class Arc(NamedTuple):
@@ -71,7 +72,7 @@ def _free(transform: Transform, low: float, high: float) -> list[tuple[float, fl
             near = np.exp(-np.abs(t))
             part = (high - low) * near / (1 + near)
             r = np.where(t < 0, low + part, high - part)
-        return np.clip(r, low * (1 + 4 * EPS), high * (1 - 4 * EPS))
+        return np.clip(r, max(low * (1 + 4 * EPS), _LEAST), high * (1 - 4 * EPS))
 
     def margin(t: Array) -> Array:
         point = transform.at(np.log(radius(t)) + 0j)

@@ -133,6 +133,7 @@ class _Sum(NamedTuple):
     pull: Complex  # and, negative, by log(m/n)
 
 
+@np.errstate(divide="ignore", invalid="ignore")  # at an end of a law
 def _sum(kinds: list[Kind], state: Complex) -> _Sum:
     """The sum over layers at `log(m/n)` and the `log u`, the rows of `state`."""
     w, log_u = state[0], state[1:]

@@ -1,0 +1,104 @@
+"""Spectra that are hard to follow: nearly isometric, on the brink of an atom, very deep, one layer.
+
+On the negative axis `z = -y` nothing is singular, and with real sums over `phi'^2` alone
+
+    E[x / (y + x)] = E[X / (t + X)],   log y = L log(weight_var t) + (L - 1) log(m'/n') - L log S_W,
+
+`m' = E[X/(t + X)]`, `n' = 1 - m'`: it is compared with the same of the distribution that was found.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+import meanfield as mf
+from meanfield.dynamical_isometry.residual_curve import slopes
+from meanfield.ensembles import Ensemble, MaskedOrthogonal, ensemble_of
+from meanfield.spectrum.component import Component
+
+CASES = [
+    ("selu", 1e-4, "orthogonal", 2), ("selu", 0.05, "orthogonal", 2),
+    ("selu", 1.0, "orthogonal", 2), ("elu", 0.05, "orthogonal", 10_000),
+    ("erf", 0.5, "orthogonal", 256), ("erf", 1.0, "gaussian", 1000),
+    ("gelu", 5.0, "orthogonal", 1), ("gelu", 0.0015, "gaussian", 64),
+    ("tanh", 1e-4, "orthogonal", 64), ("tanh", 5.0, "gaussian", 64),
+    ("silu", 20.0, "orthogonal", 8), ("tanh", 1.0, MaskedOrthogonal(0.5), 3),
+    ("leaky_relu", 1.0, "orthogonal", 2),
+]  # fmt: skip
+
+
+def on_negative_axis(
+    point: mf.FixedPoint, weights: Ensemble, depth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`log y` and `E[x / (y + x)]`."""
+    x, p, zero = slopes(point.activation, float(point.q), 2, 40)
+    t = np.linspace(np.log(x[0]) - 10, np.log(x[-1]) + 20, 9)
+    y = np.exp(t[:, None])
+    m, n = (x / (y + x)) @ p, zero + (y / (y + x)) @ p
+    log_y = depth * (np.log(point.weight_var) + t) + (depth - 1) * (np.log(m) - np.log(n))
+    return log_y - depth * weights.log_s(-m, n), m
+
+
+def transform(spectrum: mf.Spectrum, log_y: np.ndarray) -> np.ndarray:
+    """`E[x / (y + x)]` from atoms and the nodes of components, no wider apart than it turns."""
+    nodes, weights = np.polynomial.legendre.leggauss(16)
+    total = np.zeros(len(log_y))
+    distribution = spectrum.distribution
+    for part in distribution.parts:
+        if isinstance(part, tuple):
+            total += part[1] * expit(part[0] - log_y)
+        elif isinstance(part, Component):
+            for k, width in enumerate(np.diff(part.edges)):
+                ends = np.polynomial.legendre.legval([-1.0, 1.0], part.y[k])
+                cuts = np.linspace(-1, 1, int(ends[0] - ends[1]) + 2)
+                half = 0.5 * np.diff(cuts)
+                t = (0.5 * (cuts[1:] + cuts[:-1])[:, None] + half[:, None] * nodes).ravel()
+                y, mass = (np.polynomial.legendre.legval(t, c[k]) for c in (part.y, part.mass))
+                mass *= (half[:, None] * weights).ravel() * 0.5 * width
+                total += expit(y - log_y[:, None]) @ mass
+        else:
+            y, mass = part.nodes
+            total += expit(y - log_y[:, None]) @ mass
+    return total
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
+def test_on_the_negative_axis(case: Any) -> None:
+    phi, q, weights, depth = case
+    point = mf.critical(phi, q=q)
+    spectrum = mf.jacobian_spectrum(point, depth, weights)
+    log_y, m = on_negative_axis(point, ensemble_of(weights), depth)
+    assert spectrum.error < 1e-9
+    # rounding of log y, of a sum over the layers
+    limit = spectrum.error + 1e-11 + 1e-15 * depth * np.max(np.abs(log_y))
+    np.testing.assert_allclose(transform(spectrum, log_y), m, rtol=0, atol=limit)
+
+
+def test_an_atom_that_has_just_vanished() -> None:
+    """Two layers of ReLU: `s^2` is 0 or arcsine on (0, 4), a half each."""
+    spectrum = mf.jacobian_spectrum(mf.critical("relu"), 2, "orthogonal")
+    s = np.linspace(0.01, 1.99, 50)
+    np.testing.assert_allclose(spectrum.cdf(s), 0.5 + np.arcsin(s / 2) / np.pi, atol=1e-12)
+    np.testing.assert_allclose(spectrum.density(s), 1 / (np.pi * np.sqrt(4 - s * s)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("q", [0.05, 5.0])
+def test_one_layer_is_exact(q: float) -> None:
+    """`s = sqrt(weight_var) sech(z)^2` with tanh: `P(s' > s)` is that of `|z|` below one number."""
+    from scipy.special import erf
+
+    point = mf.critical("tanh", q=q)
+    spectrum = mf.jacobian_spectrum(point, 1, "orthogonal")
+    z = np.linspace(0.05, 3.0, 40) * np.sqrt(q)
+    s = np.sqrt(point.weight_var) / np.cosh(z) ** 2
+    np.testing.assert_allclose(spectrum.cdf(s), 1 - erf(z / np.sqrt(2 * q)), atol=1e-12)
+    p = spectrum.cdf(s)
+    np.testing.assert_allclose(spectrum.quantile(p), s, rtol=1e-10)
+
+
+def test_what_cannot_be_resolved_is_refused() -> None:
+    """The derivative of tanh is lost to rounding at |x| > 18, which deep networks see."""
+    with pytest.raises(mf.UnresolvedError, match="known to"):
+        mf.jacobian_spectrum(mf.critical("tanh", q=20.0), 10_000, "orthogonal")
