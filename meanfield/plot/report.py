@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
 from meanfield.plot.isometry import slope_spread
@@ -56,6 +58,9 @@ def _bulk(spread: "Spectrum", ax: "Axes") -> "Axes":
     low, high = ax.get_xlim()
     least = float(spread.quantile(0.2))
     if low < least < high:
+        for line in ax.lines:  # what is not clipped, such as markers, would be drawn outside
+            x, y = (np.asarray(part) for part in line.get_data())
+            line.set_data(x[x >= least], y[x >= least])
         ax.set_xlim(least, high)
         ax.set_xlabel(f"{ax.get_xlabel()}, the upper 80 %")
         ax.xaxis.set_major_locator(LogLocator(numticks=6))
