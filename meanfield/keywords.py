@@ -6,7 +6,8 @@ from typing import ParamSpec, TypeVar
 
 __all__ = ["spelt"]
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def spelt(function: Callable[P, T]) -> Callable[P, T]:

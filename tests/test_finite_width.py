@@ -446,7 +446,9 @@ def test_valid_depth() -> None:
 def test_the_information_that_outputs_share(width: int) -> None:
     """Against entropies of the exact law, beside which it leaves out terms of one order more."""
     fw = mf.finite_width(mf.Network("relu", weight_var=2.0), 4, width)
-    kernel, mass = fw.exact._quadrature(-1)
+    exact = fw.exact
+    assert exact is not None
+    kernel, mass = exact._quadrature(-1)
     t, weight = np.polynomial.laguerre.laggauss(60)
 
     def missing(m: int) -> float:
@@ -457,7 +459,7 @@ def test_the_information_that_outputs_share(width: int) -> None:
         chance = weight * t ** (m / 2 - 1) / factorial(m // 2 - 1)
         return float(chance @ (ratio * np.log(ratio)))
 
-    r = float(fw.exact.fluctuation[-1])
+    r = float(exact.fluctuation[-1])
     for first, second in ((2, 2), (2, 4)):
         found = missing(first + second) - missing(first) - missing(second)
         leading = first * second / 8 * r**2
@@ -480,6 +482,15 @@ def test_the_best_aspect_ratio() -> None:
     for bad, error in ((1, ValueError), (2.0, TypeError)):
         with pytest.raises(error, match="outputs: "):
             relu.optimal_aspect_ratio(bad)
+
+
+def test_gradients_of_few_neurons_are_warned_of() -> None:
+    crelu = mf.Activation("crelu", tau=1.0364, m=1.1704)  # few slopes are not 0
+    net = mf.Network(crelu, 2.0, 0.2)
+    few, many = (mf.finite_width(net, 4, n, q=1.0) for n in (48, 4800))
+    assert "layer 2 alone adds" in few.warnings[-1] and "more width" in str(few)
+    assert many.warnings == ()
+    assert mf.finite_width(mf.critical("relu"), 2, 8).gradient_log_norm.exact  # at any width
 
 
 def test_least_widths() -> None:

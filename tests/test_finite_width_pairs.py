@@ -196,3 +196,13 @@ def test_what_is_refused(arguments: dict, error: type, message: str) -> None:
     given = {"network": net, "depth": 3, "width": 10, "correlation": 0.5, **arguments}
     with pytest.raises(error, match=message):
         mf.finite_width_pair(**given)
+
+
+def test_a_pair_too_deep_for_its_width_says_so() -> None:
+    net = mf.Network("relu", weight_var=2.0)
+    pair = mf.finite_width_pair(net, 8, 42, 0.3)
+    single = mf.finite_width(net, 8, 42)
+    assert single.valid_depth == 5  # 5 l/n, and no vertex of the pair is larger
+    assert pair.warnings == single.warnings
+    assert pair.warnings[0] in str(pair) and pair.to_dict()["warnings"] == list(pair.warnings)
+    assert mf.finite_width_pair(net, 8, 400, 0.3).warnings == ()

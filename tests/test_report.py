@@ -75,6 +75,8 @@ def test_no_edge_of_chaos() -> None:
     assert values(page)["edge of chaos"] == "none here" and values(page)["jumps"] == "0"
     assert "weight_var" not in values(page)
     assert "no edge of chaos at any q" in " ".join(str(page).split())
+    assert all(entry.advice.endswith(".") for section in page.sections for entry in section.entries)
+    assert page.headline == (("edge of chaos", "none here"),)
 
 
 def test_json_and_text(tanh: mf.Report, tmp_path: Path) -> None:

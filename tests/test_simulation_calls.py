@@ -149,6 +149,8 @@ CHAOTIC = mf.Network("tanh", 2.25, 0.1)
             (TANH, [8, 6]), {"weights": ensembles.SparseOrthogonal(0.5)},
             r"width: .*square, got \(6, 8\)",
         ),
+        ((TANH, 8, 3), {"key": 2**70}, "key: must fit into 64 bits"),
+        ((TANH, 8, 3), {"devices": []}, "devices: must be at least one"),
         ((TANH, 300, 100, 10**9), {}, "draws, width, depth: 1000000000 draws .* TB"),
         ((TANH, 300, 100, 100), {"max_memory": 1e6}, "and 1 MB can be had"),
         ((TANH, 200_000, 3, 1), {"jacobian": True}, "need about .* TB of memory"),
@@ -173,6 +175,8 @@ def test_bad_values(arguments: tuple, options: dict, message: str) -> None:
         ((TANH, 8, 3), {"q": "1"}, "q: must be one variance"),
         ((TANH, 8, 3), {"key": "1"}, "key: must be a whole number or a JAX key"),
         ((TANH, 8, 3), {"weights": 3}, "weights: must be the name"),
+        ((TANH, 8, 3), {"max_memory": "1 GB"}, "max_memory: must be a number of bytes"),
+        ((TANH, 8, 3), {"correlation": "0.5"}, "correlation: must be one number"),
     ],
 )
 def test_bad_types(arguments: tuple, options: dict, message: str) -> None:

@@ -256,3 +256,30 @@ def test_ensembles_are_what_theory_says(case: tuple) -> None:
     T2 = np.sum((white @ (off - nearest)) ** 2)
     F = T2 * (draws - count) / (count * (draws - 1))
     assert f_law.sf(F, count, draws - count) > THREE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("phi", "weight_var", "bias_var"),
+    [(mf.Activation("crelu", tau=0.5, m=1.0), 3.0, 0.1), ("relu", 2.0, 0.2)],
+    ids=["crelu", "relu"],
+)
+def test_what_the_expansion_leaves_out_is_of_second_order(
+    phi: Any, weight_var: float, bias_var: float
+) -> None:
+    """Layers of unequal widths, all four times as wide: 16 times less, where an error of the theory
+    would leave a quarter."""
+    network = mf.Network(phi, weight_var, bias_var, weights="orthogonal")
+    off, error = {}, {}
+    for times in (1, 4):
+        width = [times * n for n in (64, 128, 64, 96)]
+        theory = mf.finite_width(network, 4, width, q=1.0)
+        comparison = mf.simulate(network, width, draws=16_000, q=1.0).compare(theory)
+        for name in QUANTITIES:
+            compared = comparison[name]
+            off[name, times] = times**2 * (compared.measured - compared.theory)[1:]
+            error[name, times] = times**2 * compared.error[1:]
+    for name in QUANTITIES:
+        noise = np.hypot(error[name, 1], error[name, 4])
+        change = np.abs(off[name, 4] - off[name, 1])
+        assert np.all(change <= 4 * noise + 0.5 * np.abs(off[name, 1])), name

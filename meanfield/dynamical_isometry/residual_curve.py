@@ -11,7 +11,7 @@ from meanfield.dynamical_isometry.curve import solved
 from meanfield.ensembles import Ensemble
 from meanfield.errors import UnresolvedError
 from meanfield.legendre import WEIGHTS, nodes
-from meanfield.spectrum.slope import slope_pieces
+from meanfield.spectrum.slope import SlopePieces, slope_pieces
 
 __all__ = ["ResidualTransform", "Slopes", "Table", "slopes"]
 
@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 Complex = Any  # arrays of complex128, which NumPy's stubs lose in every operation
 
 _SIGMAS = 12
+_CHANGE = 2.0  # of log X across a panel
 _UNSEEN = 1e-30  # probability that is left out
 _STEP = 0.1  # along the curve
 _FALL = 0.2  # of log x in a step, times L + 1: towards 0 it is a power of what is left
@@ -55,6 +56,7 @@ def slopes(activation: Activation, q: float, parts: int, octaves: int = 0) -> Sl
     cuts = np.unique(np.clip(cuts, low, high))
     shares = np.arange(parts) / parts
     edges = np.append((cuts[:-1, None] + np.diff(cuts)[:, None] * shares).ravel(), cuts[-1])
+    edges = _divided(pieces, sigma, edges)
     z = nodes(edges[:-1], edges[1:])
     weight = 0.5 * np.diff(edges)[:, None] * WEIGHTS * np.exp(-0.5 * z * z)
     x, where = np.unique(pieces.squared(sigma * z.ravel()), return_inverse=True)
@@ -62,6 +64,18 @@ def slopes(activation: Activation, q: float, parts: int, octaves: int = 0) -> Sl
     p /= np.sum(p)
     seen = (x > 0) & (p > _UNSEEN)
     return Slopes(x[seen], p[seen], float(np.sum(p[~seen])))
+
+
+def _divided(pieces: SlopePieces, sigma: float, edges: Array) -> Array:
+    """Panels across which `log X` does not change by much: functions of `X / y` turn with it."""
+    ends = np.array([pieces.squared(sigma * edges[:-1]), pieces.squared(sigma * edges[1:], -1)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.abs(np.diff(np.log(ends), axis=0))[0]
+    count = np.where(np.isfinite(change), np.ceil(change / _CHANGE), 1.0)
+    count = np.maximum(count, 1.0).astype(int)
+    part = np.arange(np.sum(count)) - np.repeat(np.cumsum(count) - count, count)
+    step = np.repeat(np.diff(edges) / count, count)
+    return np.append(np.repeat(edges[:-1], count) + part * step, edges[-1])
 
 
 class Point(NamedTuple):

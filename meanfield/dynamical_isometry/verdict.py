@@ -62,6 +62,12 @@ class IsometryVerdict(Enum):
         """Whether the activation is isometric as it stands, exactly or in a limit."""
         return self in (type(self).EXACT, type(self).AT_ZERO, type(self).AT_INFINITY)
 
+    @property
+    def weights(self) -> str:
+        """The ensemble with which the singular values come nearest to each other."""
+        in_mirror = self in (type(self).MIRRORED, type(self).MIRRORED_LIMIT)
+        return "mirrored" if in_mirror else "orthogonal"
+
 
 def judge(scan: EdgeScan) -> IsometryVerdict:
     """The verdict on an activation from its scan, and from those of what it can be made into.

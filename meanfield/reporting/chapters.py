@@ -101,8 +101,7 @@ def _activation(found: Findings) -> tuple[Entry, ...]:
             Entry(
                 "class",
                 "none",
-                "No point has both susceptibilities at 1: any q on the edge of chaos "
-                "is as good as its slope V'(q).",
+                "No point has both susceptibilities at 1, so nothing singles out a q.",
             )
         )
     return tuple(entries)
@@ -112,7 +111,7 @@ def _critical(found: Findings) -> tuple[Entry, ...]:
     point = found.point
     if point is None:
         why = found.missing.get("point", "")
-        return (Entry("edge of chaos", "none here", why and why[0].upper() + why[1:]),)
+        return (Entry("edge of chaos", "none here", f"{why}." if why else ""),)
     e = point.errors
     entries = [
         Entry(
@@ -135,6 +134,8 @@ def _critical(found: Findings) -> tuple[Entry, ...]:
         ),
         Entry("slope V'(q)", digits(float(point.variance_slope), e.get("variance_slope")),
               _stability(found)),
+        Entry("curvature V''(q)", digits(float(point.variance_curvature),
+              e.get("variance_curvature")), _curvature(found)),
     ]  # fmt: skip
     if found.edge is not None and np.any(found.edge.valid):
         q = found.edge.q[found.edge.valid]
@@ -166,6 +167,18 @@ def _stability(found: Findings) -> str:
     return (
         "Not below 1: the variance does not come back to q. Take another q on the edge of chaos, "
         "or normalise layers."
+    )
+
+
+def _curvature(found: Findings) -> str:
+    point = found.point
+    assert point is not None
+    if abs(float(point.q * point.variance_curvature)) < 1e-6:
+        return "Straight around q: far from it a variance moves by the same factor."
+    up = "more" if point.variance_curvature > 0 else "less"
+    return (
+        f"Above q the slope is {up} than at q, below it the other way: where V' passes 1, a "
+        "variance that noise takes there does not come back."
     )
 
 
@@ -203,6 +216,8 @@ def _gradients(found: Findings) -> tuple[Entry, ...]:
         text = str(judged.verdict)
         entries.append(Entry("dynamical isometry", judged.verdict.name.lower().replace("_", " "),
                              text[0].upper() + text[1:] + "."))  # fmt: skip
+        entries.append(Entry("best weights", judged.verdict.weights, "Draw matrices so: no other "
+                             "ensemble has singular values nearer to each other."))  # fmt: skip
         if judged.verdict in (IsometryVerdict.AT_ZERO, IsometryVerdict.AT_INFINITY):
             entries.append(
                 Entry(
@@ -246,7 +261,7 @@ def _width(found: Findings) -> tuple[Entry, ...]:
         ),
         Entry(
             "fluctuation",
-            f"{100 * std:.2g} %",
+            f"{100 * std:.2g} %" if std < 1 else "more than the mean",
             f"Standard deviation of a layer's mean square after {found.depth} layers, over its "
             "mean: how different two networks drawn alike are. Wider layers make it smaller.",
         ),
@@ -256,7 +271,7 @@ def _width(found: Findings) -> tuple[Entry, ...]:
 def _clip(found: Findings) -> tuple[Entry, ...]:
     if found.clip is None:
         why = found.missing.get("clip")
-        return (Entry("clip", "not possible", why[0].upper() + why[1:]),) if why else ()
+        return (Entry("clip", "not possible", f"{why}."),) if why else ()
     choice = found.clip
     text = str(choice.verdict)
     return (

@@ -103,12 +103,14 @@ def findings_of(activation: Activation, q: float | None, depth: int, width: int)
         )
     point = tried("point", lambda: critical(activation, q=chosen))
     special = tried("special", lambda: critical_points(activation)) or ()
-    judged = tried("isometry", lambda: isometry(activation, depth=depth))
+    # one row of its table, which is the spectrum that is told
+    at = None if point is None else float(point.q)
+    judged = tried("isometry", lambda: isometry(activation, depth, at, "orthogonal"))
     points = correlations = spectrum = finite = clip = None
     if point is not None:
         points = tried("points", lambda: fixed_points(point))
         correlations = tried("correlations", lambda: correlation_map(point))
-        spectrum = tried("spectrum", lambda: _spectrum(point, depth))
+        spectrum = judged.table[0].spectrum if judged is not None else None
         finite = tried("finite", lambda: finite_width(point, depth=depth, width=width))
         if not activation.is_homogeneous and point.variance_slope > 1 - _TANGENT:
             clip = tried("clip", lambda: clip_threshold(activation, q=float(point.q), width=width))
@@ -116,9 +118,3 @@ def findings_of(activation: Activation, q: float | None, depth: int, width: int)
         activation, depth, width, edge, point, special, points, correlations, judged, spectrum,
         finite, clip, missing,
     )  # fmt: skip
-
-
-def _spectrum(point: FixedPoint, depth: int) -> "Spectrum":
-    from meanfield.spectrum import jacobian_spectrum
-
-    return jacobian_spectrum(point, depth=depth, weights="orthogonal")

@@ -183,16 +183,18 @@ def _finite(sim: "Simulation", theory: FiniteWidth) -> tuple[dict[str, Array], t
     }
     if "tangent_kernel" in sim.samples:
         expected["tangent_kernel_std"] = theory.tangent_kernel_std
+    notes = []
+    if "tangent_kernel" in sim.samples:
+        notes.append("the tangent kernel itself is that of infinite width, without its order 1/n")
     heavy = theory.fluctuation > EXPANSION_LIMIT
-    if not np.any(heavy):
-        return expected, ()
-    for name in _MEANS:
-        expected[name] = np.where(heavy, np.nan, expected.get(name, np.nan))
-    first = np.argmax(heavy) + 1
-    return expected, (
-        f"from layer {first} on the variance has heavy tails, V4/(n K^2) > {EXPANSION_LIMIT:g}, "
-        "and its means are those of few networks: logarithms are compared",
-    )
+    if np.any(heavy):
+        for name in _MEANS:
+            expected[name] = np.where(heavy, np.nan, expected.get(name, np.nan))
+        notes.append(
+            f"from layer {np.argmax(heavy) + 1} on the variance has heavy tails, V4/(n K^2) > "
+            f"{EXPANSION_LIMIT:g}, and its means are those of few networks: logarithms are compared"
+        )
+    return expected, tuple(notes)
 
 
 def _expanded(theory: FiniteWidth) -> dict[str, Array]:

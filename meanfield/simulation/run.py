@@ -114,6 +114,10 @@ def simulate(
     c, inputs = _inputs(net, start, correlation, widths[0])
     plan = Plan(ensemble, widths, bool(jacobian), bool(tangent_kernel))
     devices = tuple(jax.devices() if devices is None else devices)
+    if not devices:
+        raise ValueError("devices: must be at least one of jax.devices(), got none")
+    if max_memory is not None and not isinstance(max_memory, int | float | np.number):
+        raise TypeError(f"max_memory: must be a number of bytes, got {max_memory!r}")
     block = block_of(plan, draws, devices[0].platform)
     check_memory(plan, draws, block, len(devices), max_memory)
     began = time.perf_counter()
@@ -193,6 +197,8 @@ def _start(network: Network | FixedPoint, q: float | None) -> float:
 def _inputs(net: Network, q: float, correlation: float | None, width: int) -> tuple[float, Array]:
     """Two inputs with the first layer's variance and correlation, exactly; shape (2, width)."""
     weight_var, bias_var = float(net.weight_var), float(net.bias_var)
+    if not isinstance(correlation, int | float | np.number | None):
+        raise TypeError(f"correlation: must be one number, got {correlation!r}")
     least = -1 + 2 * bias_var / q
     c = (1 + bias_var / q) / 2 if correlation is None else float(correlation)
     if not least - 1e-12 <= c <= 1:
@@ -220,6 +226,8 @@ def _key_data(key: Any) -> NDArray[np.uint32]:
             if str(jax.random.key_impl(found)) != "threefry2x32":
                 return np.asarray(jax.random.bits(found, (2,), jnp.uint32))
             return np.asarray(jax.random.key_data(found))
+        except OverflowError as error:
+            raise ValueError(f"key: must fit into 64 bits, got {key!r}") from error
         except (AttributeError, TypeError, ValueError) as error:
             raise TypeError(f"key: must be a whole number or a JAX key, got {key!r}") from error
 

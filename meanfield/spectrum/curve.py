@@ -1,56 +1,65 @@
-"""The curve in the plane of `u` on which `z > 0`, followed from edge to edge."""
+r"""The curve in the plane of `u` on which `z > 0`, followed from edge to edge.
 
-from collections.abc import Sequence
-from dataclasses import replace
+Each circle `|u| = r` meets it once, so that it is followed by `log r` and found by its angle: there
+is nothing that could be lost. Along it
+
+    dy / dlog r = |D|^2 / Re D > 0,        y = log s^2 = Re F,
+
+and towards an edge outside of `X` it comes down to the axis like a root of the distance.
+"""
+
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.errors import UnresolvedError
-from meanfield.legendre import NODES, ORDER, coefficients, nodes, tail
-from meanfield.legendre import series as legendre_sum
+from meanfield.legendre import coefficients, nodes, tail
 from meanfield.precision import EPS
 from meanfield.spectrum.component import Component, at_halves, halves
-from meanfield.spectrum.transform import Point, Transform
+from meanfield.spectrum.edges import Arc
+from meanfield.spectrum.transform import Transform
 
-__all__ = ["Sketch", "follow", "sketch"]
+__all__ = ["Sketch", "follow", "image", "sketch"]
 
 Array = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Complex = Any  # an array of complex128
 
-_LEAST = 1e-13  # probability beyond which the curve is not followed
-_ITERATIONS = 60
+_LEAST = 1e-15  # probability beyond which the curve is not followed
+_UNSEEN = 1e-16  # of a panel whose shape is of no matter
+_ITERATIONS = 80
 _TINY = 1e-13  # an angle that is none
-_STRIDE = 0.3  # longest step of Newton's method in log u
-_CLOSE = 1e-10  # a step after which the next one is rounding
-_PANELS = 6
-_SKETCH = 32  # intervals of a sketch
-_ENDS = 1e-3, 8e-3  # of its angles next to 0 and pi
-_NUDGE = 16 * EPS  # an edge can be an atom of X, where nothing is finite
-_FARTHEST = 320.0  # the square of exp(-320) is not yet 0
-_OUTWARDS = np.geomspace(1e-2, 600.0, 32)
-_RESOLVED = 1e-12
-_BISECTIONS = 40
-_MANY = 64  # panels that are not resolved at once: by no singularity, but by noise
-_HALVINGS = 60
-_LOST = 1e-6
+_CLOSE = 1e-9  # a step of an angle, relative, after which the next one is rounding
+_PANELS = 3
+_NUDGE = 16 * EPS  # an end can be an atom of X, where nothing is finite
+_FARTHEST = 690.0
+_OUTWARDS = np.geomspace(1e-2, 1400.0, 36)
+_RESOLVED = 1e-13
+_BISECTIONS = 50
+_MANY = 256  # panels that are not resolved at once: by no singularity, but by noise
+_SMALL = 1e-8  # a misfit of which rounding can be the reason
+_NOISE = 0.25  # where it does not fall by more when a panel is halved, it is
 
 
 class Sketch(NamedTuple):
-    """Some points of the curve, from the top down."""
+    """A few points of the curve, at the nodes of even panels in `phi`.
 
+    `bottom` and `top` are the ends of `log r`, as far as there is probability.
+    """
+
+    bottom: float
+    top: float
+    theta: Array
     log_u: Complex
-    y: Array  # log x
 
 
-def angles(transform: Transform, log_r: Array) -> Array:
+def angles(transform: Transform, log_r: Array, guess: Array | None = None) -> Array:
     """The angle in `[0, pi)` at which each circle meets the curve; 0 where it does not.
 
     `Im F / sin(theta)` rises with `theta`: Newton's method in a bracket.
     """
     low, high = np.zeros(len(log_r)), np.full(len(log_r), np.pi)
-    theta, active = np.full(len(log_r), 1.0), np.arange(len(log_r))
+    theta = np.full(len(log_r), 1.0) if guess is None else np.clip(guess, 2 * _TINY, np.pi - 1e-15)
+    active = np.arange(len(log_r))
     for _ in range(_ITERATIONS):
         t = theta[active]
         point = transform.at(log_r[active] + 1j * t)
@@ -61,21 +70,38 @@ def angles(transform: Transform, log_r: Array) -> Array:
         high[active] = np.where(g < 0, high[active], t)
         with np.errstate(all="ignore"):
             new = t - g / slope
+        close = np.abs(new - t) <= _CLOSE * t
         inside = (new > low[active]) & (new < high[active])
         # where there is none, the bracket shrinks on 0
         share = np.where(low[active] == 0, 0.05, 0.5)
-        new = np.where(inside, new, low[active] + share * (high[active] - low[active]))
+        halved = low[active] + share * (high[active] - low[active])
+        new = np.where(close | inside, new, halved)
         theta[active] = new
-        active = active[(np.abs(new - t) > 1e-9 * new) & (new > _TINY)]
+        active = active[~close & (new > _TINY)]
         if not len(active):
             break
     theta[theta <= _TINY] = 0.0
     return theta
 
 
-def sketch(transform: Transform, low: float, high: float, count: int = _SKETCH) -> Sketch:
-    """Points of the curve between the circles, as far as there is probability to be seen."""
-    bottom, top = (np.log(low) if low else -np.inf), np.log(high)
+def _place(phi: Array, bottom: float, top: float, bent: tuple[bool, bool]) -> tuple[Array, Array]:
+    """`log r` at angles from 0, at the top, to pi, and its derivative without the sign.
+
+    Quadratic towards bent ends, so that `theta` is smooth there.
+    """
+    width, t = top - bottom, phi / np.pi
+    if bent == (True, True):
+        return top - width * np.sin(0.5 * phi) ** 2, 0.5 * width * np.sin(phi)
+    if bent == (False, True):
+        return top - width * t**2, 2 * width * t / np.pi
+    if bent == (True, False):
+        return bottom + width * (1 - t) ** 2, 2 * width * (1 - t) / np.pi
+    return top - width * t, np.full(phi.shape, width / np.pi)
+
+
+def sketch(transform: Transform, arc: Arc) -> Sketch:
+    """Points of the curve on an arc, as far as there is probability to be seen."""
+    bottom, top = (np.log(arc.low) if arc.low else -np.inf), np.log(arc.high)
 
     def last(start: float, side: int) -> float:
         """Where less is left than can be seen, outwards from a logarithm.
@@ -87,144 +113,88 @@ def sketch(transform: Transform, low: float, high: float, count: int = _SKETCH) 
             grid = steps if far == 0 else near + (far - near) * steps
             log_r = np.clip(start + side * grid, -_FARTHEST, _FARTHEST)
             point = transform.at(log_r + 1j * angles(transform, log_r))
-            seen = np.abs(point.m if side > 0 else point.n - transform.zero) > _LEAST
+            seen = np.abs(point.m if side > 0 else point.n - transform.law.at_zero) > _LEAST
             k = np.argmin(np.append(seen[:-1], False))
             near, far = (grid[k - 1] if k else near), grid[k]
         return float(np.clip(start + side * far, -_FARTHEST, _FARTHEST))
 
     middle = np.log(transform.law.mean)
-    if not low:
+    if not arc.low:
         bottom = last(min(top, middle), -1)
-    if high == np.inf:
+    if arc.high == np.inf:
         top = last(max(bottom, middle), 1)
-    phi = np.linspace(0, np.pi, count + 1)[1:-1]
-    phi = np.concatenate([[0.0], _ENDS, phi, np.pi - np.array(_ENDS[::-1]), [np.pi]])
-    log_r = bottom + (top - bottom) * np.cos(0.5 * phi) ** 2
-    theta = np.zeros(len(phi))
-    inner = slice(int(high < np.inf), len(phi) - int(low > 0))
-    theta[inner] = angles(transform, log_r[inner])
-    log_u = log_r + 1j * theta
-    return Sketch(log_u, transform.at(log_u).F.real)
+    log_r = _place(_nodes(), bottom, top, arc.bent)[0].ravel()
+    theta = angles(transform, log_r)
+    return Sketch(bottom, top, theta, log_r + 1j * theta)
+
+
+def _nodes() -> Array:
+    edges = np.linspace(0.0, np.pi, _PANELS + 1)
+    return nodes(edges[:-1], edges[1:])
 
 
 def follow(
-    transform: Transform, low: float, high: float, known: Sketch, parts: Sequence[Any] = ()
-) -> Component:
-    """The component between the circles, by Newton's method from points near by.
+    transform: Transform, arc: Arc, known: Sketch, beyond: float
+) -> tuple[Component, Complex]:
+    """The component on an arc, and the points of the curve that it was made of.
 
-    Panels are bisected until the density is resolved on each.
+    Panels are bisected until all is resolved on each.
 
     Args:
         transform: of the Jacobian.
-        low: radius of the inner circle.
-        high: of the outer one.
-        known: points of the component.
-        parts: the `Component`s and atoms of the distribution that are known, all above it.
+        arc: the arc.
+        known: a sketch of it.
+        beyond: the probability above.
     """
-    bottom, top = known.y[-1], known.y[0]
-    if high < np.inf:
-        top = _image(transform, high * (1 + _NUDGE))
-    if low:
-        bottom = _image(transform, low * (1 - _NUDGE))
-    inside = np.isfinite(known.y)
-    known = Sketch(known.log_u[inside], known.y[inside])
-    place = 2 * np.arcsin(np.sqrt(np.clip((top - known.y) / (top - bottom), 0.0, 1.0)))
-    # an atom of X that is all but an atom of the product leaves a singularity
-    images = transform.depth * (np.log(transform.law.atoms[:, 0]) + transform.log_weight_var)
-    images = images[(images > bottom) & (images < top)]
-    singular = 2 * np.arcsin(np.sqrt((top - images) / (top - bottom)))
-    ends = np.union1d(np.linspace(0.0, np.pi, _PANELS + 1), singular)
-    left, right = ends[:-1], ends[1:]
-    between = float(np.min(known.log_u.real)), float(np.max(known.log_u.real))
-    phi = nodes(left, right)
-    guess = np.interp(phi, place, known.log_u.real) + 1j * np.interp(phi, place, known.log_u.imag)
-    limit = _RESOLVED + 4 * EPS * transform.depth
+    depth = transform.depth
+    edges = np.linspace(0.0, np.pi, _PANELS + 1)
+    left, right = edges[:-1], edges[1:]
+    phi, guess = nodes(left, right), known.theta
+    before = np.full((2, len(left)), np.inf)  # missed on what they are halves and quarters of
     done = []
     for generation in range(_BISECTIONS):
-        target = top - (top - bottom) * np.sin(0.5 * phi) ** 2
-        log_u, m = _solved(transform, target.ravel(), guess.ravel(), between)
-        mass = -m.imag.reshape(phi.shape) / np.pi * 0.5 * (top - bottom) * np.sin(phi)
-        log_u = log_u.reshape(phi.shape)
-        series = coefficients(mass)
-        missed = tail(series)
-        good = missed < limit
+        log_r, rate = _place(phi, known.bottom, known.top, arc.bent)
+        theta = angles(transform, log_r.ravel(), guess.ravel()).reshape(phi.shape)
+        log_u = log_r + 1j * theta
+        point = transform.at(log_u.ravel())
+        D = point.D.reshape(phi.shape)
+        y, density = (a.reshape(phi.shape) for a in (point.F.real, -point.m.imag / np.pi))
+        with np.errstate(all="ignore"):
+            rate = rate * np.abs(D) ** 2 / D.real
+        rate = np.where(np.isfinite(rate), np.maximum(rate, 0.0), 0.0)
+        mass = rate * density
+        rounding = 16 * EPS * (depth + np.max(np.abs(y), axis=1))
+        off = np.maximum(tail(coefficients(y)) - rounding, 0.0) * np.max(density, axis=1)
+        missed = np.maximum(tail(coefficients(mass)), off) * (right - left)
+        good = (missed < _RESOLVED) | (np.max(mass, axis=1) * (right - left) < _UNSEEN)
+        good |= (missed < _SMALL) & (missed > _NOISE * np.max(before, axis=0))
         if generation == _BISECTIONS - 1 or np.sum(~good) > _MANY:
             good[:] = True
-        done.append((left[good], right[good], series[good], missed[good], log_u[good, ORDER // 2]))
+        done.append([a[good] for a in (left, right, phi, y, rate, density, missed, log_u)])
         if np.all(good):
             break
         left, right = halves(left[~good], right[~good])
         phi = nodes(left, right)
-        guess = at_halves(coefficients(log_u.real)[~good]) + 1j * at_halves(
-            coefficients(log_u.imag)[~good]
-        )
-    left, right, series, missed, middle = (np.concatenate(part) for part in zip(*done, strict=True))
+        before = np.repeat([missed[~good], before[0, ~good]], 2, axis=1)
+        guess = at_halves(coefficients(theta)[~good])
+    left, right, phi, y, rate, density, missed, log_u = (
+        np.concatenate(part) for part in zip(*done, strict=True)
+    )
     order = np.argsort(left)
-    found = Component(
-        low=bottom if low else -np.inf,
-        high=top if high < np.inf else np.inf,
-        bottom=bottom,
-        top=top,
-        edges=np.append(left[order], np.pi),
-        mass=series[order],
-        beyond=sum(
-            part.whole if isinstance(part, Component) else part[1] * (part[0] >= top - 1e-9)
-            for part in parts
-        ),
-        error=float(np.sum(missed * (right - left))),
+    ends = (
+        image(transform, known.bottom, 1, arc.soft[0]),
+        image(transform, known.top, -1, arc.soft[1]),
     )
-    # the closed form at a point of each panel is a check of all
-    t = np.full(len(left), NODES[ORDER // 2])
-    off = transform.above_at(middle[order]) - legendre_sum(found.above, t)
-    return replace(found, error=found.error + float(np.max(np.abs(off))))
+    found = Component.of(
+        ends, np.append(left[order], np.pi), phi[order], y[order], rate[order], density[order],
+        arc.soft, low=ends[0] if arc.low else -np.inf,
+        high=ends[1] if arc.high < np.inf else np.inf, beyond=beyond, error=float(np.sum(missed)),
+    )  # fmt: skip
+    return found, log_u[order].ravel()
 
 
-def _image(transform: Transform, r: float) -> float:
-    """`log x` of an edge."""
-    return float(transform.at(np.array([np.log(r) + 0j])).F.real[0])
-
-
-def _solved(
-    transform: Transform, target: Array, guess: Complex, between: tuple[float, float]
-) -> tuple[Complex, Complex]:
-    """`log u` at which `F` is the target, and `m` there, by Newton's method.
-
-    Where it fails by bisecting radii between two logarithms.
-    """
-    log_u, active = guess.copy(), np.arange(len(target))
-    m = np.empty(len(target), complex)
-    for _ in range(_ITERATIONS):
-        point: Point = transform.at(log_u[active])
-        off = point.F - target[active]
-        with np.errstate(all="ignore"):
-            step = off / point.D
-        size = np.where(np.isfinite(step), np.abs(step), 0.0)
-        step[size == 0] = 0.0
-        terms = transform.depth * (1 + np.abs(log_u[active])) + np.abs(target[active])
-        done = (size <= _CLOSE) | (np.abs(off) <= 16 * EPS * terms)
-        # next to an edge D vanishes
-        step *= np.minimum(1.0, _STRIDE / np.maximum(size, _CLOSE))
-        new = log_u[active] - step
-        # below the axis nothing is known
-        new.imag = np.where(new.imag < 0, 0.5 * log_u[active].imag, new.imag)
-        # to first order, which is all where the step is small
-        m[active] = point.m - step * point.um
-        log_u[active] = new
-        active = active[~done]
-        if not len(active):
-            return log_u, m
-    low, high = (np.full(len(active), end) for end in between)
-    for _ in range(_HALVINGS):
-        log_r = 0.5 * (low + high)
-        new = log_r + 1j * angles(transform, log_r)
-        rises = transform.at(new).F.real < target[active]
-        low, high = np.where(rises, log_r, low), np.where(rises, high, log_r)
-    log_u[active], found = new, transform.at(new)
-    m[active] = found.m
-    lost = np.abs(found.F.real - target[active]) > _LOST * (1 + np.abs(target[active]))
-    if not np.any(lost):
-        return log_u, m
-    raise UnresolvedError(
-        f"depth: the spectrum of {transform.depth} layers is not resolved near log s = "
-        f"{0.5 * target[active[lost][0]]:.6g}; ask for a smaller depth or q"
-    )
+def image(transform: Transform, log_r: float, side: int, soft: bool = True) -> float:
+    """`y` at an end of an arc, from its inner side; a soft one is on the axis."""
+    inside = np.array([log_r + side * _NUDGE * (1 + abs(log_r))])
+    log_u: Complex = inside + 0j if soft else inside + 1j * angles(transform, inside)
+    return float(transform.at(log_u).F.real[0])

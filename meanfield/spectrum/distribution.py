@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from meanfield.precision import EPS
 from meanfield.spectrum.component import Component
+from meanfield.spectrum.single import Image
 
 __all__ = ["Distribution"]
 
@@ -22,26 +23,26 @@ class Distribution:
 
     Attributes:
         zero: probability of `s = 0`.
-        parts: `Component`s, and atoms as pairs `(y, mass)`.
+        parts: `Component`s or `Image`s, and atoms as pairs `(y, mass)`.
     """
 
     zero: float
-    parts: tuple[Component | tuple[float, float], ...]
+    parts: tuple[Component | Image | tuple[float, float], ...]
 
     @cached_property
-    def components(self) -> list[Component]:
+    def components(self) -> list[Component | Image]:
         """The parts that have a density."""
-        return [part for part in self.parts if isinstance(part, Component)]
+        return [part for part in self.parts if not isinstance(part, tuple)]
 
     @cached_property
     def atoms(self) -> list[tuple[float, float]]:
         """`(y, mass)` of those above 0."""
-        return [part for part in self.parts if not isinstance(part, Component)]
+        return [part for part in self.parts if isinstance(part, tuple)]
 
     @property
     def missing(self) -> float:
         """By how much its probabilities do not add up to 1."""
-        masses = [part.whole if isinstance(part, Component) else part[1] for part in self.parts]
+        masses = [part.whole if not isinstance(part, tuple) else part[1] for part in self.parts]
         return abs(1 - self.zero - sum(masses))
 
     @property
@@ -50,8 +51,8 @@ class Distribution:
         if not self.parts:
             return -np.inf, -np.inf
         first, last = self.parts[0], self.parts[-1]
-        low = first.low if isinstance(first, Component) else first[0]
-        high = last.high if isinstance(last, Component) else last[0]
+        low = first[0] if isinstance(first, tuple) else first.low
+        high = last[0] if isinstance(last, tuple) else last.high
         return (-np.inf if self.zero else low), high
 
     def density(self, y: Array) -> Array:
@@ -68,7 +69,7 @@ class Distribution:
         """`P(log s^2 <= y)`."""
         total = np.where(np.isnan(y), np.nan, self.zero)
         for part in self.parts:
-            if isinstance(part, Component):
+            if not isinstance(part, tuple):
                 there = y > part.bottom
                 total[there] = 1 - part.tail(np.minimum(y[there], part.top))
             else:
@@ -82,7 +83,7 @@ class Distribution:
         below = self.zero
         for part in self.parts:
             there = p > below
-            if isinstance(part, Component):
+            if not isinstance(part, tuple):
                 below = 1 - float(part.tail(np.array([part.top]))[0])
                 y[there] = part.where(1 - np.minimum(p[there], below))
             else:

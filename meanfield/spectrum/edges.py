@@ -1,6 +1,6 @@
 """On which circles the curve lies: the edges of the spectrum, in the plane of `u`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from meanfield.precision import EPS
 from meanfield.spectrum.transform import Transform
 
-__all__ = ["circles"]
+__all__ = ["Arc", "arcs"]
 
 Array = NDArray[np.float64]
 
@@ -19,12 +19,24 @@ _ON_AXIS = 1e-6  # Im F is 0 or a multiple of pi, and known to rounding
 _ZOOMS = 3
 
 
-def circles(transform: Transform) -> list[tuple[float, float]]:
-    """Intervals of the radius `r` in which the curve lies, from the top down.
+class Arc(NamedTuple):
+    """An interval of the radius `r` in which the curve lies, and whether its ends are soft.
 
-    All of the bands of `X`, and what of the gaps between them is not free.
+    At a soft end, outside of `X`, the curve comes down to the axis like a root. At an atom of `X`
+    it may do that, or touch the axis there: such ends are bent too.
     """
-    bands = transform.law.bands
+
+    low: float
+    high: float
+    soft: tuple[bool, bool]
+    bent: tuple[bool, bool]
+
+
+def arcs(transform: Transform, bands: Array) -> list[Arc]:
+    """Where the curve lies, from the top down: bands of `X`, and what is not free between them.
+
+    Divided at the atoms of `X`: one that is all but an atom of the product is a singularity.
+    """
     ends = [0.0, *bands.ravel(), np.inf]
     free = [
         interval
@@ -32,9 +44,17 @@ def circles(transform: Transform) -> list[tuple[float, float]]:
         if high > low
         for interval in _free(transform, low, high)
     ]
-    ends = [0.0, *np.ravel(free), np.inf]
-    pairs = [(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if b > a]
-    return [(float(a), float(b)) for a, b in pairs][::-1]
+    ends = np.array([0.0, *np.ravel(free), np.inf])
+    found = []
+    for low, high in ends.reshape(-1, 2).tolist():
+        if high > low:
+            atoms = transform.law.atoms[:, 0]
+            cuts = [low, *atoms[(atoms > low) & (atoms < high)].tolist(), high]
+            for a, b in zip(cuts[:-1], cuts[1:], strict=True):
+                hard = [end in atoms or end in bands or end in (0, np.inf) for end in (a, b)]
+                bent = tuple(end in atoms or not h for end, h in zip((a, b), hard, strict=True))
+                found.append(Arc(a, b, (not hard[0], not hard[1]), (bent[0], bent[1])))
+    return found[::-1]
 
 
 def _free(transform: Transform, low: float, high: float) -> list[tuple[float, float]]:

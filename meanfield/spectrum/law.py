@@ -31,7 +31,8 @@ Complex = Any  # an array of complex128
 
 _RESOLVED = 1e-14
 _NEGLIGIBLE = 1e-18
-_TINIEST = 1e-130  # whose square is not yet 0
+_TINIEST = 1e-290  # which times a probability is not yet 0
+_SMALLEST = 1e-280  # what is less is not followed
 _ROUNDING = 1e-12
 _SETTLED = 1e-9
 _NARROWEST = 1e-14  # standard deviations: less is rounding
@@ -53,6 +54,7 @@ class SlopeLaw:
         density: of `z` there.
         bands: smallest intervals that hold all of `X` but 0, in order, shape (bands, 2); the end
             of the last can be infinite.
+        seen: the same of what has a probability that can be seen.
         turns: values at the kinks of the activation, the extrema of `phi'` and far out, in order.
     """
 
@@ -65,6 +67,7 @@ class SlopeLaw:
     value: Complex
     density: Complex
     bands: Array
+    seen: Array
     turns: Array
 
     @cached_property
@@ -103,25 +106,30 @@ class SlopeLaw:
         return float((w @ (x - self.mean) ** 2).real) / self.mean**2 + self.at_zero
 
     @np.errstate(all="ignore")  # at an atom of X nothing is finite
-    def transforms(self, u: Complex) -> tuple[Complex, Complex, Complex]:
+    def transforms(self, log_u: Complex) -> tuple[Complex, Complex, Complex]:
         """`m = E[X/(u - X)]`, `n = 1 + m` and `u m'`, above the axis or on its upper side."""
         x, w = self.nodes
+        u = np.exp(log_u)
+        atoms = np.flatnonzero(np.isin(x, self.atoms[:, 0]))
+        at_atoms = np.log(x[atoms].real)
         columns = np.column_stack([w * x, w])
         first: Any
         second: Any
         first, second = np.empty((2, len(u), 2), complex)
         step = max(1, _IN_CACHE // len(x))
         for i in range(0, len(u), step):
-            some = slice(i, i + step)
-            inverse = u[some, None] - x
-            np.reciprocal(inverse, out=inverse)
-            first[some] = inverse @ columns
-            inverse *= inverse
-            second[some] = inverse @ columns
-        m, n = first[:, 0], self.at_zero + u * first[:, 1]
+            some = u[i : i + step, None]
+            ratio = some - x
+            for k, log_x in zip(atoms, at_atoms, strict=True):  # next to it nothing cancels
+                ratio[:, k] = x[k] * np.expm1(log_u[i : i + step] - log_x)
+            np.divide(some, ratio, out=ratio)  # neither it nor its square overflows
+            first[i : i + step] = ratio @ columns
+            ratio *= ratio
+            second[i : i + step] = ratio @ columns
+        m, n = first[:, 0] / u, self.at_zero + first[:, 1]
         for sum_ in (m, n):  # what rounding puts above the axis
             sum_.imag[sum_.imag >= 0] = -0.0
-        return m, n, -u * second[:, 0]
+        return m, n, -second[:, 0] / u
 
     def refined(self, u: Array) -> "SlopeLaw":
         """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
@@ -141,7 +149,8 @@ class SlopeLaw:
         worst = np.zeros(len(self.left))
         step = max(1, _AT_ONCE // self.value.size)
         for i in range(0, len(u), step):
-            f = self.value / (u[i : i + step, None, None] - self.value) * self.density
+            with np.errstate(over="ignore"):
+                f = self.value / (u[i : i + step, None, None] - self.value) * self.density
             size = np.max(np.abs(f), axis=2)
             last = np.max(np.abs(f @ TO_COEFFICIENTS[:, -2:]), axis=2)
             with np.errstate(invalid="ignore", divide="ignore"):
@@ -187,14 +196,22 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
     value, density = on_panels(pieces, sigma, left, right)
     ends = pieces.squared(sigma * left.real), pieces.squared(sigma * right.real, -1)
     tails = [beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)]
-    within = np.sort(np.column_stack(ends), axis=1)
-    bands = union(np.concatenate([within, np.repeat(atoms[:, :1], 2, axis=1), *tails]))
+    within, levels = np.sort(np.column_stack(ends), axis=1), np.repeat(atoms[:, :1], 2, axis=1)
+    bands = union(np.concatenate([within, levels, *tails]))
+    nearest = np.minimum(np.abs(left.real), np.abs(right.real)) * (left.real * right.real > 0)
+    mass = 0.5 * np.abs(right - left) * np.exp(-0.5 * nearest**2)
+    mean = mass @ within[:, 1] / np.sum(mass) if len(mass) else 1.0
+    visible = mass * (1 + within[:, 1] / mean) > _NEGLIGIBLE
+    within[within < _SMALLEST * mean] = 0.0
+    seen = union(np.concatenate([within[visible], levels]))
     # the ends of tails that have come to their limits
     limits = [high for low, high in np.concatenate(tails) if high - low <= _SETTLED * high]
     turns = [pieces.squared(pieces.cuts, side) for side in (-1, 1)]
     turns = np.unique(np.concatenate([*turns, limits]))
     turns = turns[turns > _ROUNDING**2 * np.max(turns, initial=0.0)]
-    return SlopeLaw(pieces, sigma, zero, atoms, left, right, value, density, bands, turns)
+    return SlopeLaw(
+        pieces, sigma, zero, atoms, left, right, value, density, bands, seen, turns
+    )  # fmt: skip
 
 
 def _atoms(pieces: SlopePieces, sigma: float) -> tuple[float, Array]:

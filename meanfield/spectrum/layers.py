@@ -96,22 +96,23 @@ def layered_distribution(kinds: list[Kind]) -> tuple[Distribution, float]:
     for generation in range(_BISECTIONS):
         target = top - (top - bottom) * np.sin(0.5 * at) ** 2
         found = _solved(kinds, target.ravel() + 0j, guess)
-        mass = (1 / np.expm1(found[0])).imag / np.pi * 0.5 * (top - bottom) * np.sin(at.ravel())
-        series = coefficients(mass.reshape(at.shape))
-        missed = tail(series)
+        rate = 0.5 * (top - bottom) * np.sin(at)
+        density = ((1 / np.expm1(found[0])).imag / np.pi).reshape(at.shape)
+        missed = tail(coefficients(rate * density)) * (right - left)
         good = (missed < _RESOLVED) | (generation == _BISECTIONS - 1)
-        done.append((left[good], right[good], series[good], missed[good]))
+        done.append([a[good] for a in (left, right, at, target, rate, density, missed)])
         if np.all(good):
             break
         left, right = halves(left[~good], right[~good])
         at = nodes(left, right)
         rows = found.reshape(len(found), -1, ORDER)[:, ~good]
         guess = np.array([_split(row.real) + 1j * _split(row.imag) for row in rows])
-    left, right, series, missed = (np.concatenate(part) for part in zip(*done, strict=True))
+    left, right, *values, missed = (np.concatenate(part) for part in zip(*done, strict=True))
     order = np.argsort(left)
-    component = Component(
-        low=low, high=high, bottom=bottom, top=top, edges=np.append(left[order], np.pi),
-        mass=series[order], beyond=0.0, error=float(np.sum(missed * (right - left))),
+    component = Component.of(
+        (bottom, top), np.append(left[order], np.pi), *(a[order] for a in values),
+        soft=(low > -np.inf, high < np.inf), low=low, high=high, beyond=0.0,
+        error=float(np.sum(missed)),
     )  # fmt: skip
     distribution = Distribution(zero, (component,))
     return distribution, component.error + distribution.missing
@@ -139,7 +140,7 @@ def _sum(kinds: list[Kind], state: Complex) -> _Sum:
     log_z = -w
     by_u, misfit, rate, pull = np.empty((4, *log_u.shape), complex)
     for k, kind in enumerate(kinds):
-        m_k, n_k, um = kind.law.transforms(np.exp(log_u[k]))
+        m_k, n_k, um = kind.law.transforms(log_u[k])
         weights, slope = kind.weights(m_k, n_k)
         imag = np.where(np.abs(m_k) < np.abs(n_k), m_k.imag, n_k.imag)
         angle = np.arctan2(imag, m_k.real * n_k.real + imag**2)
@@ -246,7 +247,7 @@ def _inverse(law: SlopeLaw, m: Array, n: Array, low: float, high: float) -> Arra
 
     for _ in range(_HALVINGS):
         t = 0.5 * (a + b)
-        there = law.transforms(place(t) + 0j)
+        there = law.transforms(np.log(place(t) + 0j))
         more = np.where(np.abs(m) < np.abs(n), there[0].real > m, there[1].real > n)
         # on the negative axis M rises with |u|, elsewhere it falls
         further = more != (low == -np.inf)

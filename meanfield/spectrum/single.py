@@ -2,32 +2,30 @@
 
 Between the places where `X = phi'^2` turns, each value is taken once on each branch, and
 
+    P(X > x) = sum over branches of P(z on the branch, X(z) > x),
     density of log X = sum over branches of  n(z) X / |dX/dz|,        X(z) = x.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.legendre import coefficients, nodes, tail
-from meanfield.precision import EPS
-from meanfield.spectrum.component import Component
+from meanfield.legendre import WEIGHTS, nodes
 from meanfield.spectrum.law import SlopeLaw
 from meanfield.spectrum.path import SIGMAS
 
-__all__ = ["single_layer"]
+__all__ = ["Image", "single_layer"]
 
 Array = NDArray[np.float64]
 
 _APART = 1 + 1e-9  # values of X between which there is something
-_HALVINGS = 60
-_PANELS = 4
-_BISECTIONS = 12
-_RESOLVED = 1e-13
-_SEEN = 8.0  # standard deviations: beyond is a probability of 1e-15
-_LEAST = 1e-14
-_TINIEST = 1e-130
+_STEPS = 80
+_CLOSE = 1e-14
+_TABLE = 257
+_TINIEST = 1e-290
 
 
 class _Branches(NamedTuple):
@@ -40,107 +38,170 @@ class _Branches(NamedTuple):
     rising: NDArray[np.bool_]
 
 
-def single_layer(law: SlopeLaw, shift: float) -> list[Any]:
-    """The components of `log X + shift`, from the top down."""
+@dataclass(frozen=True, eq=False)
+class Image:
+    """The law of `y = log X + shift` between two values; asked like a `Component`."""
+
+    law: SlopeLaw
+    shift: float
+    low: float
+    high: float
+    bottom: float
+    top: float
+
+    error = 0.0
+
+    @property
+    def whole(self) -> float:
+        """Its probability."""
+        ends = self.tail(np.array([self.bottom, self.top]))
+        return float(ends[0] - ends[1])
+
+    @property
+    def inner(self) -> tuple[float, float]:
+        """The numbers next to the ends."""
+        return float(np.nextafter(self.bottom, np.inf)), float(np.nextafter(self.top, -np.inf))
+
+    @cached_property
+    def _branches(self) -> _Branches:
+        return _branches(self.law)
+
+    def _at(self, y: Array) -> tuple[Array, Array]:
+        """Density, and probability above."""
+        from scipy.special import ndtr
+
+        x = np.exp(y - self.shift)
+        atoms = self.law.atoms  # none inside
+        higher = atoms[:, 0] * _APART >= np.exp(self.top - self.shift)
+        density, above = np.zeros(len(y)), np.full(len(y), np.sum(atoms[higher, 1]))
+        for left, right, low, high, rising in zip(*self._branches, strict=True):
+            far, near = (right, left) if rising else (left, right)
+            z = np.where(x >= high, far, near)
+            on = (x > low) & (x < high)
+            z[on] = self._inverse(x[on], left, right, rising)
+            # by the tail in which nothing cancels
+            side = np.where(z + far > 0, -1.0, 1.0)
+            above += np.abs(ndtr(side * far) - ndtr(side * z))
+            with np.errstate(divide="ignore"):
+                rate = np.abs(self.law.pieces.turning(self.law.sigma * z)) * self.law.sigma / x
+                each = np.where(on, np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi) / rate, 0.0)
+            density += np.where(np.isfinite(each), each, 0.0)
+        return density, above
+
+    def _inverse(self, x: Array, left: float, right: float, rising: bool) -> Array:
+        """The `z` of a branch with `X(z) = x`: Newton's method for its logarithm, in a bracket."""
+        pieces, sigma = self.law.pieces, self.law.sigma
+        low, high = np.full(len(x), left), np.full(len(x), right)
+        z, active = 0.5 * (low + high), np.arange(len(x))
+        for _ in range(_STEPS * bool(len(x))):
+            now = z[active]
+            value = pieces.squared(sigma * now)
+            below = (value < x[active]) == rising
+            low[active] = np.where(below, now, low[active])
+            high[active] = np.where(below, high[active], now)
+            with np.errstate(all="ignore"):
+                step = np.log(value / x[active]) * value / (sigma * pieces.turning(sigma * now))
+            new = now - step
+            close = np.abs(step) <= _CLOSE * np.abs(now)
+            inside = (new > low[active]) & (new < high[active])
+            z[active] = np.where(inside, new, 0.5 * (low[active] + high[active]))
+            z[active[close]] = now[close]
+            active = active[~close]
+            if not len(active):
+                break
+        return z
+
+    def density(self, y: Array) -> Array:
+        """Of `y`, strictly inside."""
+        return self._at(y)[0]
+
+    def tail(self, y: Array) -> Array:
+        """`P(log s^2 > y)`, from `bottom` to `top`."""
+        return self._at(y)[1]
+
+    @cached_property
+    def _table(self) -> tuple[Array, Array]:
+        phi = np.linspace(0, np.pi, _TABLE)
+        y = self.top - (self.top - self.bottom) * np.sin(0.5 * phi) ** 2
+        return y, np.maximum.accumulate(self.tail(y))
+
+    def where(self, above: Array) -> Array:
+        """`y` with `tail(y) = above`: Newton's method in a bracket."""
+        y, known = self._table
+        k = np.clip(np.searchsorted(known, above), 1, len(y) - 1)
+        high, low = y[k - 1], y[k]
+        now, active = 0.5 * (low + high), np.arange(len(above))
+        for _ in range(_STEPS * bool(len(above))):
+            density, reached = self._at(now[active])
+            more = reached > above[active]
+            low[active] = np.where(more, now[active], low[active])
+            high[active] = np.where(more, high[active], now[active])
+            with np.errstate(all="ignore"):
+                new = now[active] + (reached - above[active]) / density
+            inside = (new > low[active]) & (new < high[active])
+            new = np.where(inside, new, 0.5 * (low[active] + high[active]))
+            far = np.abs(new - now[active]) > _CLOSE * (1 + np.abs(new))
+            now[active] = new
+            active = active[far]
+            if not len(active):
+                break
+        return now
+
+    @cached_property
+    def nodes(self) -> tuple[Array, Array]:
+        """Values of `y` and their probabilities, for means."""
+        left, right = self.law.left.real, self.law.right.real
+        z = nodes(left, right).ravel()
+        weight = (0.5 * (right - left)[:, None] * WEIGHTS).ravel()
+        x = self.law.pieces.squared(self.law.sigma * z)
+        with np.errstate(divide="ignore"):
+            y = np.log(x) + self.shift
+        inside = (y >= self.bottom) & (y <= self.top)
+        return y[inside], (weight * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))[inside]
+
+
+def single_layer(law: SlopeLaw, shift: float) -> list[Image]:
+    """The parts of the law of `log X + shift` with a density, between its atoms."""
     branches = _branches(law)
-    found: list[Any] = []
-    for low, high in law.bands[::-1]:
-        turns = law.turns[(law.turns > low * _APART) & (law.turns * _APART < high)]
-        cuts = [low, *turns, high]
-        for a, b in list(zip(cuts[:-1], cuts[1:], strict=True))[::-1]:
-            if b > a * _APART:
-                found.append(_component(law, branches, a, b, shift, found))
+    found = []
+    for low, high in law.bands:
+        atoms = law.atoms[(law.atoms[:, 0] > low * _APART) & (law.atoms[:, 0] * _APART < high), 0]
+        for a, b in zip([low, *atoms], [*atoms, high], strict=True):
+            if b <= a * _APART:
+                continue
+            inside = (branches.low < b) & (branches.high > a)
+            values = np.append(branches.low[inside], branches.high[inside])
+            values = values[values > _TINIEST]
+            if not len(values):
+                continue
+            # to zero and to infinity as far as the Gaussian goes
+            bottom = a if a else max(_TINIEST, _least(law, b))
+            top = b if b < np.inf else np.max(values)
+            ends = (np.log(end) + shift for end in (bottom, top))
+            found.append(
+                Image(
+                    law, shift, np.log(a) + shift if a else -np.inf, np.log(b) + shift, *ends
+                )
+            )  # fmt: skip
     return found
+
+
+def _least(law: SlopeLaw, below: float) -> float:
+    """The least `X` that is seen."""
+    z = np.concatenate(
+        [law.left.real, law.right.real, nodes(law.left.real, law.right.real).ravel()]
+    )
+    x = law.pieces.squared(law.sigma * z)
+    return float(np.min(x[x > _TINIEST * np.max(x)], initial=below))
 
 
 def _branches(law: SlopeLaw) -> _Branches:
     pieces, sigma = law.pieces, law.sigma
     edges = np.clip(np.concatenate([[-SIGMAS], pieces.cuts / sigma, [SIGMAS]]), -SIGMAS, SIGMAS)
-    edges = np.unique(edges)
+    edges = np.unique(np.clip(edges, pieces.left[0] / sigma, pieces.right[-1] / sigma))
     left, right = edges[:-1], edges[1:]
     centre = sigma * 0.5 * (left + right)[:, None]
     flat = np.any((centre > pieces.flat[:, 0]) & (centre < pieces.flat[:, 1]), axis=1)
     left, right = left[~flat], right[~flat]
     first, last = pieces.squared(sigma * left), pieces.squared(sigma * right, -1)
     return _Branches(left, right, np.fmin(first, last), np.fmax(first, last), last > first)
-
-
-def _component(
-    law: SlopeLaw, branches: _Branches, low: float, high: float, shift: float, above: list[Any]
-) -> Component:
-    """The part of the law between two values at which it may be singular."""
-    bottom, top = _seen(law, branches, low, high)
-    edges = np.linspace(0, np.pi, _PANELS + 1)
-    left, right, done = edges[:-1], edges[1:], []
-    for generation in range(_BISECTIONS):
-        phi = nodes(left, right)
-        x = np.exp(top - (top - bottom) * np.sin(0.5 * phi) ** 2)
-        density = _density(law, branches, x.ravel()).reshape(x.shape)
-        mass = density * 0.5 * (top - bottom) * np.sin(phi)
-        series = coefficients(mass)
-        missed = tail(series)
-        # rounding of x next to an extremum of X
-        rounding = EPS * np.max(mass / np.minimum(1 - np.cos(phi), 1 + np.cos(phi)), axis=1)
-        missed = np.maximum(missed, rounding / (top - bottom))
-        good = (missed < np.maximum(_RESOLVED, 4 * rounding)) | (generation == _BISECTIONS - 1)
-        done.append((left[good], right[good], series[good], missed[good]))
-        middle = 0.5 * (left + right)[~good]
-        left, right = np.append(left[~good], middle), np.append(middle, right[~good])
-        if not len(left):
-            break
-    left, right, series, missed = (np.concatenate(part) for part in zip(*done, strict=True))
-    order = np.argsort(left)
-    atoms = law.atoms[law.atoms[:, 0] >= high / _APART]
-    found = Component(
-        low=np.log(low) + shift if low else -np.inf,
-        high=np.log(high) + shift,
-        bottom=bottom + shift,
-        top=top + shift,
-        edges=np.append(left[order], np.pi),
-        mass=series[order],
-        beyond=sum(part.whole for part in above) + float(np.sum(atoms[:, 1])),
-        error=float(np.sum(missed * (right - left))),
-    )
-    return found
-
-
-def _seen(law: SlopeLaw, branches: _Branches, low: float, high: float) -> tuple[float, float]:
-    """Logarithms of values between which all is that can be seen."""
-    inside = (branches.low < high / _APART) & (branches.high > low * _APART)
-    ends = []
-    for end in (low, high):
-        if 0 < end < np.inf:
-            ends.append(np.log(end))
-            continue
-        # next to the turn, and where the Gaussian ends
-        left, right = branches.left[inside], branches.right[inside]
-        step = np.minimum(
-            _LEAST * np.exp(0.5 * np.minimum(left**2, right**2)), 0.1 * (right - left)
-        )
-        z = np.clip(np.concatenate([left + step, right - step]), -_SEEN, _SEEN)
-        x = law.pieces.squared(law.sigma * z)
-        x = np.append(x[(x > low) & (x < high)], high * _TINIEST if end == 0 else 2 * low)
-        ends.append(np.log(np.min(x[:-1], initial=x[-1]) if end == 0 else np.max(x)))
-    return ends[0], ends[1]
-
-
-def _density(law: SlopeLaw, branches: _Branches, x: Array) -> Array:
-    """Of `log X`."""
-    total = np.zeros(len(x))
-    for k in range(len(branches.left)):
-        on = (x > branches.low[k]) & (x < branches.high[k])
-        if not np.any(on):
-            continue
-        target = x[on]
-        below = np.full(len(target), branches.left[k])
-        above = np.full(len(target), branches.right[k])
-        for _ in range(_HALVINGS):
-            z = 0.5 * (below + above)
-            further = (law.pieces.squared(law.sigma * z) < target) == branches.rising[k]
-            below, above = np.where(further, z, below), np.where(further, above, z)
-        z = 0.5 * (below + above)
-        with np.errstate(divide="ignore"):
-            rate = np.abs(law.pieces.turning(law.sigma * z)) * law.sigma / target
-            density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi) / rate
-        total[on] += np.where(np.isfinite(density), density, 0.0)
-    return total

@@ -20,6 +20,9 @@ __all__ = ["SlopePieces", "slope_pieces"]
 Array = NDArray[np.float64]
 
 _NOISY = 8 * EPS  # what changes less on a panel, beside its size, is constant
+_LEVELLED = 4 * EPS  # beside the size: the last coefficients, if all are less, are rounding
+_HIDDEN = 8.0  # times the noise: a slope that cannot be told from 0
+_ROUGH = 1e-2  # of its size: neither can one that is not resolved, where it underflows by steps
 _FAINT = 1e-9  # beside the largest slope: the square is rounding
 _FLAT = 1e-12
 _FALL = 3.0  # of log phi' across a panel
@@ -95,7 +98,12 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     size = np.max(np.abs(slope), axis=1)
     constant = np.ptp(slope, axis=1) <= 4 * noise + _NOISY * size
     c = coefficients(np.where(np.isfinite(slope), slope, 0.0))
-    c[np.abs(c) <= np.maximum(noise, EPS * size)[:, None]] = 0.0
+    small = np.abs(c) <= np.maximum(noise, _LEVELLED * size)[:, None]
+    # beside the real axis noise would grow with the degree
+    c[np.logical_and.accumulate(small[:, ::-1], axis=1)[:, ::-1]] = 0.0
+    # nothing is known of it but that it is as small
+    hidden = (size <= _HIDDEN * noise) | (tail(coefficients(slope)) > _ROUGH * size)
+    c[hidden] = 0.0
     kinks = samples.kinks
     # elsewhere it turns by rounding
     told = (size > _FAINT * np.max(size)) | (tail(coefficients(slope)) < _FAINT * size)
@@ -113,10 +121,11 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     found = np.concatenate([kinks, *turns])
     lonely = np.min(np.abs(met[:, None] - np.append(found, np.inf)), axis=1) > near
     turns.append(met[lonely])
+    ends = right[:-1][hidden[1:] != hidden[:-1]]  # there it is cut off
     return SlopePieces(
         left=left, right=right, series=c, constant=constant,
         flat=_flat(left, right, slope, constant, kinks, noise),
-        cuts=_apart(kinks, np.concatenate([np.zeros(0), *turns])),
+        cuts=_apart(np.union1d(kinks, ends), np.concatenate([np.zeros(0), *turns])),
         noise=noise,
     )  # fmt: skip
 

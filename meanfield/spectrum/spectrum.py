@@ -1,6 +1,6 @@
 """`jacobian_spectrum`: the singular values of the input-output Jacobian of a deep network."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import log
 from typing import Any
 
@@ -15,24 +15,18 @@ from meanfield.keywords import spelt
 from meanfield.maps.settle import settled_variance
 from meanfield.network import FixedPoint, Network, digits
 from meanfield.precision import EPS
-from meanfield.spectrum.component import Component
-from meanfield.spectrum.curve import Sketch, follow, sketch
 from meanfield.spectrum.distribution import Distribution
-from meanfield.spectrum.edges import circles
+from meanfield.spectrum.equal import equal_layers
 from meanfield.spectrum.law import slope_law
 from meanfield.spectrum.layers import Kind, layered_distribution
-from meanfield.spectrum.single import single_layer
 from meanfield.spectrum.transform import Transform
 
 __all__ = ["Spectrum", "jacobian_spectrum"]
 
 Array = NDArray[np.float64]
 
-_ROUNDS = 6
-_MOVED = 1e-9
 _TOUCH = 1e-9
 _REFUSED = 1e-3  # an error of the distribution function that makes it useless
-_DENSER = 0, 128, 512
 _DPHI2, _DPHI4 = MOMENTS.index("dphi2"), MOMENTS.index("dphi4")
 
 
@@ -173,6 +167,12 @@ class Spectrum:
             "support": self.support.tolist(), "atoms": self.atoms.tolist(),
         } | {name: getattr(self, name) for name in names}  # fmt: skip
 
+    @property
+    def _range(self) -> float:
+        """Of `log s` that is followed: what is missing is as far out, or farther."""
+        parts = self.distribution.components
+        return 0.5 * (parts[-1].top - parts[0].bottom) if parts else 0.0
+
     def _of_log(self, y: float) -> float:
         with np.errstate(over="ignore", under="ignore"):
             return float(np.exp(0.5 * y))
@@ -184,7 +184,7 @@ class Spectrum:
             f"{self.weights} weights",
             f"  {'mean of s^2':20} {digits(self.mean, self.mean * e)}",
             f"  {'variance of s^2':20} {digits(self.variance, self.variance * e)}",
-            f"  {'variance of log s':20} {digits(spread, max(1.0, spread) * e)}",
+            f"  {'variance of log s':20} {digits(spread, max(1.0, spread, self._range**2) * e)}",
         ]
         for low, high in self.support:
             ends = f"{digits(low, low * e)} to {digits(high, high * e)}"
@@ -262,7 +262,7 @@ def jacobian_spectrum(
     spread = law.spread if np.isfinite(second) else np.inf
     log_weight_var = log(weight_var)
     if not isinstance(ensemble, LowRank | OrthogonalLowRank):
-        distribution, error = _distribution(Transform(law, ensemble, depth, log_weight_var))
+        distribution, error = equal_layers(Transform(law, ensemble, depth, log_weight_var))
     else:  # not infinitely divisible: not each circle meets the curve once
         kinds = [Kind(depth, law, ensemble, log_weight_var, 1.0, 1.0)]
         distribution, error = layered_distribution(kinds)
@@ -276,54 +276,3 @@ def jacobian_spectrum(
         depth * log(chi1) if chi1 > 0 else -np.inf,
         depth * (spread + ensemble.spread), distribution, error + depth * (relative + 4 * EPS),
     )  # fmt: skip
-
-
-def _distribution(transform: Transform) -> tuple[Distribution, float]:
-    """The law of `log s^2`, and a bound of the error of its distribution function."""
-    if not len(transform.law.bands):
-        return Distribution(1.0, ()), 0.0
-    if transform.on_axis:
-        parts = single_layer(transform.law, transform.log_weight_var)
-        found = Distribution(
-            transform.law.zero, tuple(sorted([*transform.atoms(), *parts], key=_top))
-        )
-        return found, sum(part.error for part in parts) + found.missing
-    pairs = circles(transform)
-    known: list[Sketch] = []
-    for _ in range(_ROUNDS * bool(pairs)):
-        known = [sketch(transform, *pair) for pair in pairs]
-        points = np.concatenate([near.log_u[1:-1] for near in known])
-        refined = transform.law.refined(np.exp(points))
-        if refined is transform.law:
-            break
-        transform, before = replace(transform, law=refined), pairs
-        pairs = circles(transform)
-        if len(pairs) == len(before) and np.allclose(pairs, before, rtol=_MOVED, atol=0):
-            break
-    parts: list[Any] = transform.atoms()
-    error = abs(transform.law.at_zero - transform.law.zero)
-    for pair, near in zip(pairs, known, strict=True):
-        part = _followed(transform, pair, near, parts)
-        error += part.error
-        parts.append(part)
-    parts.sort(key=_top)
-    return Distribution(transform.law.zero, tuple(parts)), error
-
-
-def _top(part: Any) -> float:
-    return part.top if isinstance(part, Component) else part[0]
-
-
-def _followed(
-    transform: Transform, pair: tuple[float, float], known: Sketch, parts: list
-) -> Component:
-    """The component between two circles, given all parts above it."""
-    for count in _DENSER:
-        if count:
-            known = sketch(transform, *pair, count)
-        try:
-            return follow(transform, *pair, known, parts)
-        except UnresolvedError:
-            if count == _DENSER[-1]:
-                raise
-    raise AssertionError

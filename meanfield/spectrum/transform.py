@@ -6,9 +6,7 @@ transform `m` is explicit where `u` itself is the unknown, and the Jacobian has 
 
     F(u) = log z = L log(weight_var u) + (L - 1) log(m / n) - L log S_W(m)
 
-The density of `log s^2` at `x = z > 0` is `-Im m / pi`, and `P(s^2 > x) = Im K / pi` with
-
-    K(u) = (L - 1) log n + L E[log(1 - X/u)] + L (I_W(m) - m log S_W(m)),    I_W' = log S_W
+The density of `log s^2` at `x = z > 0` is `-Im m / pi`.
 
 Polar coordinates `u = r exp(i theta)`: on each circle `Im F / sin(theta)` rises with `theta`, so at
 most one point is mapped to the positive axis.
@@ -25,10 +23,7 @@ from meanfield.spectrum.law import SlopeLaw
 
 __all__ = ["Point", "Transform"]
 
-Real = NDArray[np.float64]
 Complex = NDArray[np.complex128]
-
-_AT_ONCE = 1 << 13  # numbers in a table of points and nodes: in the cache, and too few for threads
 
 
 class Point(NamedTuple):
@@ -51,11 +46,6 @@ class Transform:
     log_weight_var: float
 
     @property
-    def zero(self) -> float:
-        """The probability of 0."""
-        return self.law.at_zero
-
-    @property
     def on_axis(self) -> bool:
         """Whether the Jacobian has the law of `X` itself, scaled: then the curve is the axis."""
         return self.depth == 1 and isinstance(self.ensemble, Orthogonal)
@@ -63,7 +53,7 @@ class Transform:
     @np.errstate(all="ignore")  # at an atom of X nothing is finite
     def at(self, log_u: Complex) -> Point:
         """What is known at points `u`."""
-        m, n, um = self.law.transforms(np.exp(log_u))
+        m, n, um = self.law.transforms(log_u)
         L = self.depth
         # Im n = Im m, so that the angle of m / n has no cancellation; the smaller knows it better
         imag = np.where(np.abs(m) < np.abs(n), m.imag, n.imag)
@@ -73,26 +63,12 @@ class Transform:
         slope = (L - 1) / (m * n) - L * self.ensemble.log_s_slope(m, n)
         return Point(m, n, F, L + um * slope, um)
 
-    def above_at(self, log_u: Complex) -> Real:
-        """`P(s^2 > x)` at points that are mapped to `x`."""
-        m, n, _ = self.law.transforms(np.exp(log_u))
-        x, w = self.law.nodes
-        u = np.exp(log_u)
-        total = np.empty(len(u))
-        step = max(1, _AT_ONCE // len(x))
-        for i in range(0, len(u), step):
-            # log(1 - x/u), each logarithm with its angle from 0 to pi
-            total[i : i + step] = np.sum(np.log(u[i : i + step, None] - x) * w, axis=1).imag
-        total -= (log_u * np.sum(w)).imag
-        L, law = self.depth, self.ensemble
-        weights = law.log_s_integral(m, n) - m * law.log_s(m, n)
-        return ((L - 1) * np.angle(n) + L * (total + weights.imag)) / np.pi
-
-    def atoms(self) -> list[tuple[float, float]]:
-        """`(log x, mass)` of the atoms above 0."""
+    def atoms(self) -> list[tuple[float, float, float]]:
+        """`(value of X, log x, mass)` of the atoms above 0."""
         found = []
         for value, mass in self.law.atoms.tolist():
             mass = 1 - self.depth * (1 - mass)
             if mass > 0 and isinstance(self.ensemble, Orthogonal):
-                found.append((self.depth * (self.log_weight_var + float(np.log(value))), mass))
+                log_x = self.depth * (self.log_weight_var + float(np.log(value)))
+                found.append((value, log_x, mass))
         return found

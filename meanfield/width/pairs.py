@@ -30,6 +30,7 @@ from meanfield.network import FixedPoint, Network
 from meanfield.width.layered import Layered
 from meanfield.width.pair_averages import PairAverages, pair_averages
 from meanfield.width.sizes import checked_depth, widths_of
+from meanfield.width.validity import EXPANSION_LIMIT, beyond_validity
 from meanfield.width.vertices import checked_vertices
 
 __all__ = ["FiniteWidthPair", "finite_width_pair"]
@@ -80,18 +81,32 @@ class FiniteWidthPair(Layered):
         pairs = np.stack([[total[:, *a, *b] for b in index] for a in index])
         return np.sqrt(np.maximum(np.einsum("la,abl,lb->l", by, pairs, by), 0.0))
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes these numbers unreliable, in sentences; empty if nothing does."""
+        K = self.kernel
+        size = np.sqrt(K[:, [0, 1], [0, 1]])
+        pair = size[:, :, None] * size[:, None, :]
+        vertex = np.abs(self.four_point) / (pair[:, :, :, None, None] * pair[:, None, None])
+        shift = np.abs(self.kernel_correction) / pair
+        largest = np.maximum(np.max(vertex, axis=(1, 2, 3, 4)), np.max(shift, axis=(1, 2)))
+        beyond = largest > EXPANSION_LIMIT
+        return (beyond_validity(int(np.argmax(beyond))),) if np.any(beyond) else ()
+
     def to_dict(self) -> dict[str, Any]:
         """All numbers, by name; arrays as nested lists."""
         names = ("width", "fan_in", "kernel", "correlation", "correlation_std", "four_point",
                  "kernel_correction", "tangent_kernel")  # fmt: skip
-        return self._setting() | {name: getattr(self, name).tolist() for name in names}
+        numbers = {name: getattr(self, name).tolist() for name in names}
+        return self._setting() | numbers | {"warnings": list(self.warnings)}
 
     def __repr__(self) -> str:
         ends = f"c = {self.correlation[0]:.6g} to {self.correlation[-1]:.6g}"
-        return (
+        line = (
             f"FiniteWidthPair of {self.network!r}: {self.depth} layers, {self.ensemble} weights, "
             f"{ends} within {self.correlation_std[-1]:.2g} from network to network"
         )
+        return "\n".join([line, *(f"  warning: {text}" for text in self.warnings)])
 
 
 def finite_width_pair(
@@ -141,7 +156,9 @@ def finite_width_pair(
             "to be made of; take a single input, or a steep ramp instead of the jump"
         )
     C = correlation_map(network, q)
-    if not np.ndim(correlation) == 0 or not -1 < correlation < 1:
+    if not isinstance(correlation, int | float | np.number):
+        raise TypeError(f"correlation: must be one number, got {correlation!r}")
+    if not -1 < correlation < 1:
         raise ValueError(f"correlation: must be a number in (-1, 1), got {correlation!r}")
     way = C.iterate(float(correlation), depth - 1)
     if not np.all(np.isfinite(way.one_minus)):

@@ -15,7 +15,13 @@ from meanfield.width.gradient import LogNorm, gradient_log_norm
 from meanfield.width.layered import Layered
 from meanfield.width.limits import Asymptote, asymptote
 from meanfield.width.tangent_kernel import diagonal, fluctuations
-from meanfield.width.validity import EXPANSION_LIMIT, even_depth, telling_depth, valid_depth
+from meanfield.width.validity import (
+    EXPANSION_LIMIT,
+    beyond_validity,
+    even_depth,
+    telling_depth,
+    valid_depth,
+)
 
 __all__ = ["FiniteWidth"]
 
@@ -232,10 +238,14 @@ class FiniteWidth(Layered):
                 "take a larger weight_var, or give the biases a variance"
             )
         if self.valid_depth < self.depth:
+            found.append(beyond_validity(int(self.valid_depth)))
+        spread = np.diff(self.gradient_log_norm.variance)
+        if not self.gradient_log_norm.exact and np.any(spread > EXPANSION_LIMIT):
+            layer = int(np.argmax(spread > EXPANSION_LIMIT)) + 1
             found.append(
-                f"the expansion in 1/n ends at layer {self.valid_depth:.0f}: deeper, V4/(n K^2) or "
-                f"G1/(n K) exceeds {EXPANSION_LIMIT:g} in size, and what is left out is no smaller "
-                "than what is told; take more width, or less depth"
+                f"the law of gradients is not that of the expansion: layer {layer} alone adds "
+                f"{spread[layer - 1]:.2g} to the variance of ln|Ju|^2, because few neurons pass "
+                "gradients on; take more width"
             )
         return tuple(found)
 

@@ -12,7 +12,7 @@ from meanfield.width.information import most_telling
 if TYPE_CHECKING:
     from meanfield.width.result import FiniteWidth
 
-__all__ = ["EXPANSION_LIMIT", "even_depth", "telling_depth", "valid_depth"]
+__all__ = ["EXPANSION_LIMIT", "beyond_validity", "even_depth", "telling_depth", "valid_depth"]
 
 # Of `|V4|/(n K^2)` and of `|G1|/(n K)`. ReLU, whose law is known, has (1 + x/l)^l - 1 where the
 # expansion says x: where that is 1/2, a quarter more.
@@ -22,6 +22,15 @@ _STEP = 8
 _SATURATED = (
     0.01  # where a parameter grows so slowly, relatively, per e-fold of depth, it has a limit
 )
+
+
+def beyond_validity(depth: int) -> str:
+    """The warning of a network that is deeper than that."""
+    return (
+        f"the expansion in 1/n ends at layer {depth}: deeper, V4/(n K^2) or G1/(n K) exceeds "
+        f"{EXPANSION_LIMIT:g} in size, and what is left out is no smaller than what is told; take "
+        "more width, or less depth"
+    )
 
 
 def valid_depth(fw: "FiniteWidth") -> float:

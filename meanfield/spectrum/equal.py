@@ -1,0 +1,93 @@
+"""The law of a product of equal layers: its atoms, and a component for each arc of the curve."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from meanfield.spectrum.component import Component
+from meanfield.spectrum.curve import follow, image, sketch
+from meanfield.spectrum.distribution import Distribution
+from meanfield.spectrum.edges import Arc, arcs
+from meanfield.spectrum.single import single_layer
+from meanfield.spectrum.transform import Transform
+
+__all__ = ["equal_layers"]
+
+_ROUNDS = 6
+_SOME = 3  # of the points of the curve one in so many is a check of the law
+_TINY = 1e-10  # relative: of radii
+
+
+def equal_layers(transform: Transform) -> tuple[Distribution, float]:
+    """The law of `log s^2`, and a bound of the error of its distribution function."""
+    if not len(transform.law.bands):
+        return Distribution(1.0, ()), 0.0
+    if transform.on_axis:
+        parts = single_layer(transform.law, transform.log_weight_var)
+        parts = sorted([*(a[1:] for a in transform.atoms()), *parts], key=_top)
+    else:
+        parts = _followed(transform)
+    found = Distribution(transform.law.zero, tuple(parts))
+    hidden = transform.law.at_zero - transform.law.zero
+    return found, sum(part.error for part in found.components) + max(found.missing, hidden)
+
+
+def _top(part: Any) -> float:
+    return part[0] if isinstance(part, tuple) else part.top
+
+
+def _followed(transform: Transform) -> list[Any]:
+    """Atoms and components from the bottom up, on a law that is resolved all along the curve."""
+    found: list[tuple[Arc, Component]] = []
+    atoms = transform.atoms()
+    for _ in range(_ROUNDS):
+        where = arcs(transform, transform.law.seen)
+        known = [sketch(transform, arc) for arc in where]
+        edges = [r for arc in where for r, soft in zip(arc, arc.soft, strict=False) if soft]
+        points = [np.exp(near.log_u) for near in known]
+        law = transform.law.refined(np.concatenate([edges, *points]))
+        if law is not transform.law:
+            transform = replace(transform, law=law)
+            continue
+        found, above = [], 0.0
+        for arc, near in zip(where, known, strict=True):
+            beyond = above + sum(mass for value, _, mass in atoms if value >= arc.high)
+            part, log_u = follow(transform, arc, near, beyond)
+            found.append((arc, part))
+            points.append(np.exp(log_u[::_SOME]))
+            above += part.whole
+        law = law.refined(np.concatenate([edges, *points]))
+        if law is transform.law:
+            break
+        transform = replace(transform, law=law)
+    placed = [(arc.high, part) for arc, part in _to_their_ends(transform, found)]
+    placed += [(value, (y, mass)) for value, y, mass in atoms]
+    return [part for _, part in sorted(placed, key=lambda pair: pair[0])]
+
+
+def _to_their_ends(
+    transform: Transform, found: list[tuple[Arc, Component]]
+) -> list[tuple[Arc, Component]]:
+    """The components with the ends of the support where next to nothing is seen of it."""
+    law = transform.law
+    if np.array_equal(law.bands, law.seen):
+        return found
+    result = []
+    for whole in arcs(transform, law.bands):
+        inside = [
+            pair for pair in found
+            if whole.low * (1 - _TINY) <= pair[0].low and pair[0].high <= whole.high * (1 + _TINY)
+        ]  # fmt: skip
+        if not inside:
+            continue
+        # of what lies between them one is as good as the other
+        lows = [part.high for _, part in inside[1:]]
+        lows.append(image(transform, np.log(whole.low), 1) if whole.low else -np.inf)
+        top = image(transform, np.log(whole.high), -1) if whole.high < np.inf else np.inf
+        highs = [max(top, inside[0][1].high), *(part.high for _, part in inside[1:])]
+        result += [
+            (arc, replace(part, low=min(low, part.low), high=high))
+            for (arc, part), low, high in zip(inside, lows, highs, strict=True)
+        ]
+    return result
