@@ -226,6 +226,17 @@ def test_overflow_is_said() -> None:
     assert gone.variance[-1] == 0 and gone.verdict is ml.TraceVerdict.VANISHES
 
 
+def test_signals_that_die_out() -> None:
+    """Far below the samples: tanh is linear there, and correlations stay."""
+    layer = ml.serial(ml.activation("tanh"), ml.dense(0.1))
+    trace = ml.propagate(ml.repeat(layer, 100), 1.0, 0.3)
+    assert trace.verdict is ml.TraceVerdict.VANISHES
+    assert trace.variance[-1] == pytest.approx(trace.variance[50] * 1e-50, rel=1e-10)
+    assert trace.one_minus[-1] == pytest.approx(trace.one_minus[12], rel=1e-9)
+    plain = mf.correlation_map(mf.Network("tanh", 0.1), q=1.0).iterate(0.3, 8)
+    np.testing.assert_allclose(trace.one_minus[:9], plain.one_minus, rtol=1e-11)
+
+
 def test_one_signal_of_an_array() -> None:
     trace = ml.propagate(ml.dense(2.0), np.array([1.5]))
     assert trace.variance[-1] == 3 and "none" in repr(trace)

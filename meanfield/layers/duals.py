@@ -9,12 +9,14 @@ Three ways, by what there is to compute:
 - many, as on a graph: Hermite series (`meanfield.layers.series`).
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.activation import Activation
+from meanfield.activation import Activation, remembered
 from meanfield.bivariate import Covariance
 from meanfield.errors import UnresolvedError
 from meanfield.layers.series import many_differences
@@ -29,6 +31,8 @@ Indices = NDArray[np.intp]
 
 _MANY = 64  # pairs of variances from which on series are less work
 _AT_ONCE = 1 << 17  # pairs
+_NEAR = 1e-9  # variances all below which are looked at from near
+_ZOOM = 8  # powers of 2 between two such looks
 
 
 class Dual(NamedTuple):
@@ -117,6 +121,13 @@ def _of_pairs(
     activation: Activation, state: State, rows: Indices, columns: Indices, derivative: bool
 ) -> tuple[Array, Array]:
     """The same of signals that are not 0, as many pairs at a time as take little memory."""
+    largest = float(np.max(state.variance))
+    if 0 < largest < _NEAR:  # samples begin farther out: those of phi(b x) / b do not
+        half = int(np.ceil(0.5 * np.log2(largest) / _ZOOM)) * _ZOOM
+        b = 2.0**half
+        near = replace(state, variance=state.variance / b**2)
+        value, bound = _of_pairs(_zoomed(activation, half), near, rows, columns, derivative)
+        return (value, bound) if derivative else (value * b**2, bound * b**2)
     heard = len(np.unique(state.variance))
     rule = _each if min(heard * (heard + 1) // 2, len(rows)) <= _MANY else many_differences
     value, bound = np.empty(len(rows)), np.empty(len(rows))
@@ -127,6 +138,13 @@ def _of_pairs(
             activation, pairs, state.one_minus[rows[part], columns[part]], derivative
         )
     return value, bound
+
+
+@remembered
+def _zoomed(activation: Activation, half: int) -> Activation:
+    """`phi(b x) / b` with `b = 2^half`."""
+    b, phi = 2.0**half, cast(Callable[[Any], Any], activation)
+    return Activation(lambda x: phi(b * x) / b, name=activation.name)
 
 
 def _with_silent(
