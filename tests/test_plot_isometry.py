@@ -151,8 +151,8 @@ def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert [row["weights"] for row in rows] == ["orthogonal", "gaussian", "mirrored"]
-    scan = np.load(arrays)
-    assert scan["q"].shape == scan["spread"].shape
+    with np.load(arrays) as scan:
+        assert scan["q"].shape == scan["spread"].shape
     assert strict_json(record.read_text())["depth"] == 8
 
 
