@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 # The numbers are the same on every device; a CPU is on every machine. Set before jax is imported.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# The processes of a run share the cores, and threads of BLAS that wait for one cost 20 times the work.
+# Processes share the cores, and threads of BLAS that wait for a busy one cost 20 times the work.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"  # pictures are looked at as objects, no window opens
 
