@@ -102,3 +102,13 @@ def test_what_cannot_be_resolved_is_refused() -> None:
     """The derivative of tanh is lost to rounding at |x| > 18, which deep networks see."""
     with pytest.raises(mf.UnresolvedError, match="known to"):
         mf.jacobian_spectrum(mf.critical("tanh", q=20.0), 10_000, "orthogonal")
+
+
+@pytest.mark.parametrize("weights", ["orthogonal", "gaussian"])
+@pytest.mark.parametrize("name", ["tanh", "erf", "gelu", "sin"])
+@pytest.mark.parametrize("depth", [1, 5, 60])
+def test_slopes_that_come_near_zero_leave_no_gap(name: str, depth: int, weights: str) -> None:
+    """If `A B A >= c` then `A^2 >= c / |B|`: no product of bounded ones keeps away from 0."""
+    spectrum = mf.jacobian_spectrum(mf.critical(name, q=0.2), depth, weights)
+    assert spectrum.support[0, 0] == 0
+    assert spectrum.condition_number == np.inf

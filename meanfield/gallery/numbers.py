@@ -16,7 +16,7 @@ Series = dict[str, Any]
 
 
 def numbers(figure: "Figure") -> list[Series]:
-    """Lines, bands, histograms and coloured fields of all axes, thinned and rounded.
+    """Lines, bands, histograms and fields as far as axes show them, thinned and rounded.
 
     Returns:
         A dictionary for each: `axes` (the number of its axes in the figure), `kind`, `label`,
@@ -31,6 +31,10 @@ def numbers(figure: "Figure") -> list[Series]:
         for artist in drawn:
             kind, data = _data(artist)
             if data:
+                # what is outside is not shown: where a density is infinite it is rounding
+                for part, ends in (("x", ax.get_xlim()), ("y", ax.get_ylim())):
+                    if part in data:
+                        data[part] = np.clip(data[part], *sorted(ends))
                 label = str(artist.get_label())
                 label = "" if label.startswith("_") else label
                 scales = {"x": ax.get_xscale(), "y": ax.get_yscale(), "values": _of_colour(artist)}

@@ -48,7 +48,7 @@ def beyond(activation: Activation, pieces: SlopePieces, end: float) -> Array:
             wide = slope_pieces(activation, reach)
         except UnresolvedError:
             break
-        if np.any(side * wide.cuts > abs(end)):
+        if np.any(side * np.setdiff1d(wide.cuts, wide.lost) > abs(end)):
             return np.zeros((0, 2))
         seen.append(float(wide.squared(np.array([side * far * (1 - 1e-9)]))[0]))
         if abs(seen[-1] - seen[-2]) <= _SETTLED * seen[-2]:

@@ -194,7 +194,7 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
     zero, atoms = _atoms(pieces, sigma)
     left, right = panels(pieces, sigma)
     value, density = on_panels(pieces, sigma, left, right)
-    ends = pieces.squared(sigma * left.real), pieces.squared(sigma * right.real, -1)
+    ends = pieces.ending(sigma * left.real), pieces.ending(sigma * right.real, -1)
     tails = [beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)]
     within, levels = np.sort(np.column_stack(ends), axis=1), np.repeat(atoms[:, :1], 2, axis=1)
     bands = union(np.concatenate([within, levels, *tails]))

@@ -39,7 +39,8 @@ class SlopePieces:
     series: Array  # shape (panels, 16)
     constant: NDArray[np.bool_]
     flat: Array  # runs of constant panels that kinks bound: shape (runs, 2), infinite at the ends
-    cuts: Array  # kinks, zeros and extrema of phi', in order
+    cuts: Array  # kinks, zeros and extrema of phi', and where it is lost, in order
+    lost: Array  # where it comes to be so small that it cannot be told from 0
     noise: Array  # of phi', one number a panel
 
     def squared(self, z: Array, side: int = 1) -> Array:
@@ -50,6 +51,12 @@ class SlopePieces:
         panel = self.panel(z, side)
         left, right = self.left[panel], self.right[panel]
         return series(self.series[panel], ((z - left) - (right - z)) / (right - left)) ** 2
+
+    def ending(self, z: Array, side: int = 1) -> Array:
+        """`phi'(z)^2` at the ends of what is monotone: 0 where `phi'` is within its rounding."""
+        panel, x = self.panel(z, side), self.squared(z, side)
+        rounding = 4 * (self.noise + EPS * np.sum(np.abs(self.series), axis=1))[panel]
+        return np.where(x <= rounding**2, 0.0, x)
 
     def turning(self, z: Array) -> Array:
         """The derivative of `phi'(z)^2` at real `z`."""
@@ -121,12 +128,12 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     found = np.concatenate([kinks, *turns])
     lonely = np.min(np.abs(met[:, None] - np.append(found, np.inf)), axis=1) > near
     turns.append(met[lonely])
-    ends = right[:-1][hidden[1:] != hidden[:-1]]  # there it is cut off
+    lost = right[:-1][hidden[1:] != hidden[:-1]]  # there it is cut off
     return SlopePieces(
         left=left, right=right, series=c, constant=constant,
         flat=_flat(left, right, slope, constant, kinks, noise),
-        cuts=_apart(np.union1d(kinks, ends), np.concatenate([np.zeros(0), *turns])),
-        noise=noise,
+        cuts=_apart(np.union1d(kinks, lost), np.concatenate([np.zeros(0), *turns])),
+        lost=lost, noise=noise,
     )  # fmt: skip
 
 
