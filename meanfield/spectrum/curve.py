@@ -19,7 +19,7 @@ from meanfield.spectrum.component import Component, at_halves, halves
 from meanfield.spectrum.edges import Arc
 from meanfield.spectrum.transform import Transform
 
-__all__ = ["Sketch", "follow", "image", "sketch"]
+__all__ = ["Sketch", "follow", "image", "redrawn", "sketch"]
 
 Array = NDArray[np.float64]
 Complex = Any  # an array of complex128
@@ -32,7 +32,7 @@ _CLOSE = 1e-9  # a step of an angle, relative, after which the next one is round
 _PANELS = 3
 _NUDGE = 16 * EPS  # an end can be an atom of X, where nothing is finite
 _FARTHEST = 690.0
-_OUTWARDS = np.geomspace(1e-2, 1400.0, 36)
+_OUTWARDS = np.geomspace(1e-2, 1400.0, 13)
 _RESOLVED = 1e-13
 _BISECTIONS = 50
 _MANY = 256  # panels that are not resolved at once: by no singularity, but by noise
@@ -99,20 +99,37 @@ def _place(phi: Array, bottom: float, top: float, bent: tuple[bool, bool]) -> tu
     return top - width * t, np.full(phi.shape, width / np.pi)
 
 
+def redrawn(transform: Transform, arc: Arc, known: Sketch) -> Sketch:
+    """A sketch again, with a law that is known better."""
+    bottom = np.log(arc.low) if arc.low else known.bottom
+    top = np.log(arc.high) if arc.high < np.inf else known.top
+    log_r = _place(_nodes(), bottom, top, arc.bent)[0].ravel()
+    theta = angles(transform, log_r, known.theta)
+    return Sketch(bottom, top, theta, log_r + 1j * theta)
+
+
 def sketch(transform: Transform, arc: Arc) -> Sketch:
     """Points of the curve on an arc, as far as there is probability to be seen."""
     bottom, top = (np.log(arc.low) if arc.low else -np.inf), np.log(arc.high)
+    passed = np.zeros((2, 0))  # log r and angles, in order, on the way outwards
+
+    def guess(log_r: Array) -> Array | None:
+        return np.interp(log_r, *passed) if passed.size else None
 
     def last(start: float, side: int) -> float:
         """Where less is left than can be seen, outwards from a logarithm.
 
         `m = E[x/(z - x)]` and `n = E[z/(z - x)]` are what is left above and below `z`, or more.
         """
+        nonlocal passed
         near, far = 0.0, 0.0
         for steps in (_OUTWARDS, np.linspace(0, 1, 18)[1:]):
             grid = steps if far == 0 else near + (far - near) * steps
             log_r = np.clip(start + side * grid, -_FARTHEST, _FARTHEST)
-            point = transform.at(log_r + 1j * angles(transform, log_r))
+            theta = angles(transform, log_r, guess(log_r))
+            passed = np.hstack([passed, [log_r, theta]])
+            passed = passed[:, np.argsort(passed[0])]
+            point = transform.at(log_r + 1j * theta)
             seen = np.abs(point.m if side > 0 else point.n - transform.law.at_zero) > _LEAST
             k = np.argmin(np.append(seen[:-1], False))
             near, far = (grid[k - 1] if k else near), grid[k]
@@ -124,7 +141,7 @@ def sketch(transform: Transform, arc: Arc) -> Sketch:
     if arc.high == np.inf:
         top = last(max(bottom, middle), 1)
     log_r = _place(_nodes(), bottom, top, arc.bent)[0].ravel()
-    theta = angles(transform, log_r)
+    theta = angles(transform, log_r, guess(log_r))
     return Sketch(bottom, top, theta, log_r + 1j * theta)
 
 

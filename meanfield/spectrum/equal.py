@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from meanfield.spectrum.component import Component
-from meanfield.spectrum.curve import follow, image, sketch
+from meanfield.spectrum.curve import Sketch, follow, image, redrawn, sketch
 from meanfield.spectrum.distribution import Distribution
 from meanfield.spectrum.edges import Arc, arcs
 from meanfield.spectrum.single import single_layer
@@ -16,6 +16,7 @@ __all__ = ["equal_layers"]
 
 _ROUNDS = 6
 _SOME = 3  # of the points of the curve one in so many is a check of the law
+_SETTLED = 1e-13  # of probability
 _TINY = 1e-10  # relative: of radii
 
 
@@ -40,10 +41,13 @@ def _top(part: Any) -> float:
 def _followed(transform: Transform) -> list[Any]:
     """Atoms and components from the bottom up, on a law that is resolved all along the curve."""
     found: list[tuple[Arc, Component]] = []
-    atoms = transform.atoms()
+    atoms, known = transform.atoms(), list[Sketch]()
     for _ in range(_ROUNDS):
         where = arcs(transform, transform.law.seen)
-        known = [sketch(transform, arc) for arc in where]
+        if len(known) == len(where):
+            known = [redrawn(transform, *pair) for pair in zip(where, known, strict=True)]
+        else:
+            known = [sketch(transform, arc) for arc in where]
         edges = [r for arc in where for r, soft in zip(arc, arc.soft, strict=False) if soft]
         points = [np.exp(near.log_u) for near in known]
         law = transform.law.refined(np.concatenate([edges, *points]))
@@ -58,12 +62,20 @@ def _followed(transform: Transform) -> list[Any]:
             points.append(np.exp(log_u[::_SOME]))
             above += part.whole
         law = law.refined(np.concatenate([edges, *points]))
-        if law is transform.law:
+        finer = replace(transform, law=law)
+        if law is transform.law or _same(transform, finer, np.log(np.concatenate(points))):
             break
-        transform = replace(transform, law=law)
+        transform = finer
     placed = [(arc.high, part) for arc, part in _to_their_ends(transform, found)]
     placed += [(value, (y, mass)) for value, y, mass in atoms]
     return [part for _, part in sorted(placed, key=lambda pair: pair[0])]
+
+
+def _same(one: Transform, other: Transform, log_u: Any) -> bool:
+    """Whether two laws of slopes give the same spectrum along a curve: panels were fine enough."""
+    a, b = one.at(log_u), other.at(log_u)
+    off = np.maximum(np.abs(a.m - b.m), np.abs(a.F - b.F) * np.abs(a.m.imag))
+    return bool(np.all(off < _SETTLED))
 
 
 def _to_their_ends(

@@ -88,6 +88,16 @@ class SlopeLaw:
         return x[start], np.add.reduceat(w, start)
 
     @cached_property
+    def _weights(self) -> Array:
+        """Those of `X` and of 1, shape (nodes, 2)."""
+        x, w = self.nodes
+        return np.column_stack([w * x, w])
+
+    @cached_property
+    def _at_atoms(self) -> list[int]:
+        return np.flatnonzero(np.isin(self.nodes[0], self.atoms[:, 0])).tolist()
+
+    @cached_property
     def at_zero(self) -> float:
         """The probability of 0, with that of what is too small to be told from it."""
         rest = 1 - float(np.sum(self.nodes[1].real))
@@ -109,27 +119,24 @@ class SlopeLaw:
     def transforms(self, log_u: Complex) -> tuple[Complex, Complex, Complex]:
         """`m = E[X/(u - X)]`, `n = 1 + m` and `u m'`, above the axis or on its upper side."""
         x, w = self.nodes
-        u = np.exp(log_u)
-        atoms = np.flatnonzero(np.isin(x, self.atoms[:, 0]))
-        at_atoms = np.log(x[atoms].real)
-        columns = np.column_stack([w * x, w])
-        first: Any
-        second: Any
-        first, second = np.empty((2, len(u), 2), complex)
+        u, size = np.exp(log_u), np.exp(log_u.real)
+        atoms = self._at_atoms
+        first, second = np.empty((len(u), 2), complex), np.empty(len(u), complex)
         step = max(1, _IN_CACHE // len(x))
         for i in range(0, len(u), step):
-            some = u[i : i + step, None]
-            ratio = some - x
-            for k, log_x in zip(atoms, at_atoms, strict=True):  # next to it nothing cancels
-                ratio[:, k] = x[k] * np.expm1(log_u[i : i + step] - log_x)
-            np.divide(some, ratio, out=ratio)  # neither it nor its square overflows
-            first[i : i + step] = ratio @ columns
+            some = slice(i, i + step)
+            ratio = u[some, None] - x
+            for k in atoms:  # next to it nothing cancels
+                ratio[:, k] = x[k] * np.expm1(log_u[some] - np.log(x[k].real))
+            ratio *= 1 / size[some, None]
+            np.reciprocal(ratio, out=ratio)  # |u| / (u - x): neither it nor its square overflows
+            first[some] = ratio @ self._weights
             ratio *= ratio
-            second[i : i + step] = ratio @ columns
-        m, n = first[:, 0] / u, self.at_zero + first[:, 1]
+            second[some] = ratio @ self._weights[:, 0]
+        m, n = first[:, 0] / size, self.at_zero + first[:, 1] * (u / size)
         for sum_ in (m, n):  # what rounding puts above the axis
             sum_.imag[sum_.imag >= 0] = -0.0
-        return m, n, -second[:, 0] / u
+        return m, n, -second / size * (u / size)
 
     def refined(self, u: Array) -> "SlopeLaw":
         """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
