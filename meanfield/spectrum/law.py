@@ -121,7 +121,9 @@ class SlopeLaw:
         x, w = self.nodes
         u, size = np.exp(log_u), np.exp(log_u.real)
         atoms = self._at_atoms
-        first, second = np.empty((len(u), 2), complex), np.empty(len(u), complex)
+        first: Any
+        second: Any
+        first, second = np.empty((2, len(u), 2), complex)
         step = max(1, _IN_CACHE // len(x))
         for i in range(0, len(u), step):
             some = slice(i, i + step)
@@ -132,11 +134,11 @@ class SlopeLaw:
             np.reciprocal(ratio, out=ratio)  # |u| / (u - x): neither it nor its square overflows
             first[some] = ratio @ self._weights
             ratio *= ratio
-            second[some] = ratio @ self._weights[:, 0]
+            second[some] = ratio @ self._weights  # with one column BLAS would take threads
         m, n = first[:, 0] / size, self.at_zero + first[:, 1] * (u / size)
         for sum_ in (m, n):  # what rounding puts above the axis
             sum_.imag[sum_.imag >= 0] = -0.0
-        return m, n, -second / size * (u / size)
+        return m, n, -second[:, 0] / size * (u / size)
 
     def refined(self, u: Array) -> "SlopeLaw":
         """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
