@@ -94,7 +94,9 @@ def test_noise_of_drawn_networks(weights: Any) -> None:
 def test_noise_needs_a_known_ensemble() -> None:
     choice = mf.clip_threshold("shifted_relu", 0.7)
     with pytest.raises(ValueError, match="weights"):
-        choice.noise(weights=ensembles.LowRank(0.5))
+        choice.noise(weights=ensembles.MaskedOrthogonal(0.5))
+    with pytest.raises(ValueError, match="weights"):
+        mf.clip_threshold("shifted_relu", 0.85, risk=0.01, weights=ensembles.MaskedOrthogonal(0.5))
     with pytest.raises(ValueError, match="width"):
         choice.noise(width=0)
 

@@ -70,7 +70,7 @@ def chain_of(
     depth: int,
     width: int,
     leaves: tuple[float, float],
-    is_orthogonal: bool,
+    vertex: float,
 ) -> Chain:
     """The chain from one variance, until it leaves an interval.
 
@@ -82,15 +82,14 @@ def chain_of(
         depth: layers after it.
         width: neurons a layer.
         leaves: below the first and above the second variance the chain ends; 0 and inf for never.
-        is_orthogonal: whether the weights are orthogonal.
+        vertex: of the weights, see `meanfield.clip.noise`.
     """
 
     def step(K: Array) -> tuple[Array, Array]:
         at = moments(K)
         mean = weight_var * at.second
         spread = weight_var**2 * (at.fourth - at.second**2)
-        if is_orthogonal:
-            spread = spread - 2 * (weight_var * at.first) ** 2 * (K - bias_var) ** 2
+        spread = spread + vertex * (weight_var * at.first) ** 2 * (K - bias_var) ** 2
         return mean, np.maximum(spread, 1e-12 * mean**2) / width
 
     low = max(leaves[0], bias_var, _LOW * start)
@@ -117,8 +116,8 @@ def chain_of(
     for layer in range(depth):
         probability[layer + 1] = probability[layer] @ transition
     left = np.clip(1 - np.sum(probability, axis=1), 0.0, 1.0)
-    lost = (centre - bias_var) ** 2 * is_orthogonal
-    return Chain(edges, centre, probability, left, 2 * (centre**2 - lost) / width)
+    added = 2 * centre**2 + vertex * (centre - bias_var) ** 2
+    return Chain(edges, centre, probability, left, added / width)
 
 
 def _below(x: Array, mean: Array, variance: Array) -> Array:

@@ -12,13 +12,13 @@ from meanfield.activation import Activation
 from meanfield.clip.chain import Chain, chain_of
 from meanfield.clip.margin import distance
 from meanfield.clip.moments import ClippedMoments
-from meanfield.clip.noise import Noise, noise_of
+from meanfield.clip.noise import Noise, noise_of, vertex_of_weights
 from meanfield.clip.numbers import variance, width_of
 from meanfield.clip.rules import STRAYED, Size
 from meanfield.clip.subject import Subject
 from meanfield.clip.trajectory import ClipTrajectory, trajectory_of
 from meanfield.clip.verdict import ClipVerdict
-from meanfield.ensembles import Ensemble, Orthogonal, ensemble_of
+from meanfield.ensembles import Ensemble
 from meanfield.errors import NoCriticalPointError
 from meanfield.fixedpoints import FixedPoints, fixed_points
 from meanfield.gaussian import MOMENTS
@@ -173,7 +173,7 @@ class ClipChoice:
             mean square of the pre-activations that one measures in a layer.
 
         Raises:
-            ValueError: `width` is not positive, or the ensemble neither independent nor orthogonal.
+            ValueError: `width` is not positive, or the ensemble has no known vertex.
 
         Example:
             >>> import meanfield as mf
@@ -244,11 +244,11 @@ class ClipChoice:
             return ClippedMoments(m.value[:, _PHI2], of, m.first[:, _PHI2], m.second[:, _PHI2],
                                   m.value[:, _PHI4])  # fmt: skip
 
+        width = self.width if width is None else width_of(width)
         return chain_of(
             moments, self.weight_var, self.bias_var, self.q if q0 is None else q0,
             self.depth if depth is None else checked_depth(depth),
-            self.width if width is None else width_of(width), leaves,
-            isinstance(ensemble_of(self.point.network.weights), Orthogonal),
+            width, leaves, vertex_of_weights(self.point.network.weights, width),
         )  # fmt: skip
 
     def risk(

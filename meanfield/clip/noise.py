@@ -6,12 +6,12 @@ back, are (Roberts, Yaida & Hanin 2022, arXiv 2106.10165, chapter 4; orthogonal 
 & Roberts 2023, arXiv 2310.07765)
 
     S = weight_var^2 (E[phi^4] - E[phi^2]^2),        n Var(K) = S + V'^2 V4,
-    V4 = S / (1 - V'^2)                                         Gaussian weights
-    V4 = (S - 2 (q - bias_var)^2) / (1 - V'^2)                  orthogonal weights
+    V4 = (S + vertex (q - bias_var)^2) / (1 - V'^2)
 
-with `V4/n` the covariance of the squares of two neurons. For Gaussian weights `n Var(K) = V4`. The
-mean square that one sees in a layer strays more, its `n` neurons being a sample:
-`n Var(mean z^2) = V4 + 2 q^2`. Leading order in `1/n`, and linear in the distance from `q`.
+with `V4/n` the covariance of the squares of two neurons and the vertex of the weights 0 if their
+entries are independent, -2 if they are orthogonal (`meanfield.width.vertices`). The mean square
+that one sees in a layer strays more, its `n` neurons being a sample: `n Var(mean z^2) = V4 + 2 q^2`.
+Leading order in `1/n`, and linear in the distance from `q`.
 """
 
 from math import inf
@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from meanfield.ensembles import Ensemble, Gaussian, Orthogonal, ensemble_of
+from meanfield.ensembles import Ensemble, Gaussian, ensemble_of
+from meanfield.width.vertices import vertex_of
 
-__all__ = ["Noise", "noise_of"]
+__all__ = ["Noise", "noise_of", "vertex_of_weights"]
 
 
 class Noise(NamedTuple):
@@ -42,17 +43,21 @@ def noise_of(
     """The noise at a fixed point, from its slope `V'` and source `S`, numbers or arrays.
 
     Raises:
-        ValueError: the weights are neither independent nor orthogonal.
+        ValueError: the vertex of the weights is not known.
     """
-    ensemble = ensemble_of(weights)
-    if not isinstance(ensemble, Gaussian | Orthogonal):
-        raise ValueError(
-            f"weights: the noise of the variance is known for independent and for orthogonal "
-            f"weights, not for {ensemble}"
-        )
-    lost = 2 * (q - bias_var) ** 2 if isinstance(ensemble, Orthogonal) else 0.0
+    lost = -vertex_of_weights(weights, width) * (q - bias_var) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         vertex = np.where(np.abs(slope) < 1, (source - lost) / (1 - np.square(slope)), inf)
         kernel = np.sqrt(np.maximum(vertex + lost, 0.0) / width)
         sampled = np.sqrt(np.maximum(vertex + 2 * np.square(q), 0.0) / width)
     return Noise(kernel[()], sampled[()])
+
+
+def vertex_of_weights(weights: str | Ensemble, width: int) -> float:
+    """The vertex of a square matrix; rows of independent entries are independent themselves.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    ensemble = ensemble_of(weights)
+    return 0.0 if isinstance(ensemble, Gaussian) else vertex_of(ensemble, width, width)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from meanfield.clip.chain import chain_of
 from meanfield.clip.margin import ends_of, margins_of
 from meanfield.clip.moments import Clippable, edge_of
+from meanfield.clip.noise import vertex_of_weights
 from meanfield.clip.search import Scan
-from meanfield.ensembles import Ensemble, Orthogonal, ensemble_of
+from meanfield.ensembles import Ensemble
 
 __all__ = ["STRAYED", "Noisy", "Size", "largest_by_margin", "largest_by_risk"]
 
@@ -76,7 +77,7 @@ def largest_by_risk(of: Noisy, scan: Scan, risk: float, highest: float) -> float
         ValueError: that is so for no `m`, or for all.
     """
     size, name = of.size, of.name
-    is_orthogonal = isinstance(ensemble_of(size.weights), Orthogonal)
+    vertex = vertex_of_weights(size.weights, size.width)
 
     def excess(levels: Array) -> Array:
         result = []
@@ -86,7 +87,7 @@ def largest_by_risk(of: Noisy, scan: Scan, risk: float, highest: float) -> float
             chain = chain_of(
                 lambda K, m=m: of.clippable.moments(m, K), float(edge.weight_var[0]),
                 float(edge.bias_var[0]), of.q, size.depth, size.width,
-                (float(np.nan_to_num(below)), STRAYED * of.q), is_orthogonal,
+                (float(np.nan_to_num(below)), STRAYED * of.q), vertex,
             )  # fmt: skip
             result.append(np.log(risk / max(chain.left[-1], 1e-12)))
         return np.array(result)
