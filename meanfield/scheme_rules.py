@@ -76,9 +76,9 @@ def _critical(shape: Shape) -> tuple[float, float]:
 
 
 def _mirrored(shape: Shape) -> Network:
-    from meanfield.layers.mirrored import odd_part
+    from meanfield.dynamical_isometry.mirrored import mirrored
 
-    return Network(odd_part(shape.activation), 1.0, weights="orthogonal")
+    return Network(mirrored(shape.activation), 1.0, weights="orthogonal")
 
 
 def _fixup(shape: Shape) -> tuple[float, float]:

@@ -223,14 +223,14 @@ class Comparison:
                 "phase": str(Phase.EXPLODES if p.point is None else p.point.phase),
                 "reach": p.reach,
                 "norm": p.norm_ratio,
-                "deep enough": bool(p.reach >= self.depth),
+                "deep_enough": bool(p.reach >= self.depth),
                 "source": p.source,
             }
             for p in self.placements
         ]
 
     def __repr__(self) -> str:
-        shown = "scheme weight_var bias_var q chi1 phase reach norm".split() + ["deep enough"]
+        shown = "scheme weight_var bias_var q chi1 phase reach norm deep_enough".split()
         table = [shown] + [[_cell(row[name]) for name in shown] for row in self.rows()]
         widths = [max(len(cells[k]) for cells in table) for k in range(len(shown))]
         lines = [f"Schemes for {self.activation.name}, {self.depth} layers"]

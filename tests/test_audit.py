@@ -251,7 +251,7 @@ def test_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     assert panels.shape == (2, 2)
     given = plt.figure().subplots(1, 4)
     forbid_side_effects(monkeypatch)
-    assert result.plot(given) is not None
+    assert result.plot(given) is given
     line = given[0].lines[0]
     np.testing.assert_allclose(line.get_ydata(), result.predicted_variance)
     assert [given[k].get_yscale() for k in range(4)] == ["log", "linear", "linear", "log"]

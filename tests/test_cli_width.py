@@ -73,7 +73,6 @@ def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        ("--bias-var 0.1", 2, "argument --bias-var: give --weight-var as well"),
         ("--depth 0", 1, "depth: must be a number of layers, 1 or more, got 0"),
         ("--width 0", 1, "width: a layer has at least 1 neuron"),
         ("--weight-var 1", 1, "no stable fixed point"),

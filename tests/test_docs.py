@@ -29,7 +29,9 @@ def test_every_entry_says_something(module: str) -> None:
     home = import_module(f"meanfield{module}")
     for name in home.__all__:
         made = getattr(home, name)
-        assert not callable(made) or (made.__doc__ or "").strip(), name
+        said = (made.__doc__ or "").strip()
+        # a dataclass without one is given its signature
+        assert not callable(made) or (said and not said.startswith(f"{name}(")), name
 
 
 def test_every_page_is_in_the_table_of_contents() -> None:

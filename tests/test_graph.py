@@ -162,7 +162,8 @@ def test_prints_and_draws() -> None:
     ax = network.plot()
     np.testing.assert_allclose(ax.lines[0].get_ydata(), network.one_minus[1:])
     assert network.to_dict()["verdict"] == str(network.verdict)
-    assert mf.plot.oversmoothing([network, network], labels=["a", "b"]).get_legend() is not None
+    legend = mf.plot.oversmoothing([network, network], labels=["a", "b"]).get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["a", "b"]
 
 
 # -- pairs of nodes -------------------------------------------------------------------------------

@@ -27,8 +27,7 @@ def test_shares_are_a_law() -> None:
     bias = mf.guessing_bias(mf.Network("relu", 2.0), 3)
     p = np.array([0.1, 0.25, 0.5, 0.6, 0.9])
     share = bias.share_quantile(p)
-    np.testing.assert_allclose(share + share[::-1][[0, 1, 2, 3, 4]] * 0, share)
-    assert share[2] == pytest.approx(0.5) and share[0] == pytest.approx(1 - share[-1])
+    np.testing.assert_allclose(bias.share_quantile(1 - p), 1 - share, rtol=1e-12)
     h = 1e-5
     slope = (bias.share_quantile(p + h) - bias.share_quantile(p - h)) / (2 * h)
     np.testing.assert_allclose(bias.share_density(share), 1 / slope, rtol=1e-6)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from meanfield.activation import Activation
+    from meanfield.network import FixedPoint, Network
 
 
 def add_command(
@@ -52,6 +53,35 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
         default="gaussian",
         help="ensemble of the weight matrices (default: %(default)s)",
     )
+
+
+def add_variances(parser: argparse.ArgumentParser) -> None:
+    """`--weight-var` and `--bias-var`, of a network that may be the critical one."""
+    parser.add_argument(
+        "--weight-var",
+        type=float,
+        metavar="W",
+        help="weight variance (default: that of the critical point at B, or else at q)",
+    )
+    parser.add_argument(
+        "--bias-var",
+        type=float,
+        metavar="B",
+        help="bias variance (default: 0, or without --weight-var that of the critical point)",
+    )
+
+
+def network_of(args: argparse.Namespace, q: float | None = None) -> "Network | FixedPoint":
+    """The network of both variances; without a weight variance the critical point, at `q` or 1."""
+    from meanfield.criticality import critical
+    from meanfield.network import Network
+
+    activation = load(args.activation, args.parameters)
+    if args.weight_var is not None:
+        return Network(activation, args.weight_var, args.bias_var or 0.0, weights=args.weights)
+    if args.bias_var is not None:
+        return critical(activation, bias_var=args.bias_var, weights=args.weights)
+    return critical(activation, q=q, weights=args.weights)
 
 
 def add_json(parser: argparse.ArgumentParser, what: str) -> None:

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from meanfield.cli.arguments import add_activation, add_command, add_json, add_weights, load
+from meanfield.cli.arguments import (
+    add_activation,
+    add_command,
+    add_json,
+    add_variances,
+    add_weights,
+    network_of,
+)
 from meanfield.cli.output import add_output, is_picture, new_figure, print_json, save_numbers
 
 if TYPE_CHECKING:
@@ -27,18 +34,7 @@ def add_to(commands: Any) -> None:
     )
     add_activation(parser)
     add_weights(parser)
-    parser.add_argument(
-        "--weight-var",
-        type=float,
-        metavar="W",
-        help="weight variance (default: that of the critical point at B, or else at q = 1)",
-    )
-    parser.add_argument(
-        "--bias-var",
-        type=float,
-        metavar="B",
-        help="bias variance (default: 0, or without --weight-var that of the critical point)",
-    )
+    add_variances(parser)
     parser.add_argument(
         "--q0", type=float, metavar="Q", help="draw the trajectory of this variance, a cobweb"
     )
@@ -56,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
         args.parser.error(f"argument --q0: a variance must be finite and > 0, got {args.q0:g}")
     if (args.q0 is not None or args.log) and not any(map(is_picture, args.output)):
         args.parser.error("arguments --q0 and --log are for a picture: give -o FILE.png as well")
-    chosen = _network(args)
+    chosen = network_of(args)
     points = fixed_points(chosen)
     maps = [correlation_map(point) for point in _where(points, chosen)]
     if args.json:
@@ -72,17 +68,6 @@ def run(args: argparse.Namespace) -> None:
         _write(path, points, maps, args.q0, "log" if args.log else "linear")
         if not args.json:
             print(f"wrote {path}")
-
-
-def _network(args: argparse.Namespace) -> "Network | FixedPoint":
-    """The network of both variances; the critical point where the weight variance is not given."""
-    from meanfield.criticality import critical
-    from meanfield.network import Network
-
-    activation = load(args.activation, args.parameters)
-    if args.weight_var is None:
-        return critical(activation, bias_var=args.bias_var, weights=args.weights)
-    return Network(activation, args.weight_var, args.bias_var or 0.0, weights=args.weights)
 
 
 def _where(

@@ -3,13 +3,19 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from meanfield.cli.arguments import add_activation, add_command, add_json, add_weights, load
+from meanfield.cli.arguments import (
+    add_activation,
+    add_command,
+    add_json,
+    add_variances,
+    add_weights,
+    network_of,
+)
 from meanfield.cli.output import add_output, is_picture, new_figure, print_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from meanfield.network import FixedPoint, Network
     from meanfield.simulation.compare import Comparison
     from meanfield.simulation.result import Simulation
 
@@ -34,18 +40,7 @@ def add_to(commands: Any) -> None:
         parser.add_argument(
             option, type=int, default=default, metavar="N", help=f"{what} (default: %(default)s)"
         )
-    parser.add_argument(
-        "--weight-var",
-        type=float,
-        metavar="W",
-        help="weight variance (default: that of the critical point at B, or else at q)",
-    )
-    parser.add_argument(
-        "--bias-var",
-        type=float,
-        metavar="B",
-        help="bias variance (default: 0, or without --weight-var that of the critical point)",
-    )
+    add_variances(parser)
     parser.add_argument(
         "--q",
         type=float,
@@ -89,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     from meanfield.simulation.run import simulate
     from meanfield.width import finite_width
 
-    network = _network(args)
+    network = network_of(args, args.q)
     sim = simulate(
         network, args.width, args.depth, args.draws, q=args.q, correlation=args.correlation,
         key=args.key, jacobian=args.jacobian, tangent_kernel=args.tangent_kernel,
@@ -119,19 +114,6 @@ def run(args: argparse.Namespace) -> None:
             sim.save(path)
         if not args.json:
             print(f"wrote {path}")
-
-
-def _network(args: argparse.Namespace) -> "Network | FixedPoint":
-    """The network of both variances; the critical point where the weight variance is not given."""
-    from meanfield.criticality import critical
-    from meanfield.network import Network
-
-    activation = load(args.activation, args.parameters)
-    if args.weight_var is not None:
-        return Network(activation, args.weight_var, args.bias_var or 0.0, weights=args.weights)
-    if args.bias_var is not None:
-        return critical(activation, bias_var=args.bias_var, weights=args.weights)
-    return critical(activation, q=1.0 if args.q is None else args.q, weights=args.weights)
 
 
 def _draw(path: "Path", sim: "Simulation", comparison: "Comparison") -> None:

@@ -3,13 +3,19 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from meanfield.cli.arguments import add_activation, add_command, add_json, add_weights, load
+from meanfield.cli.arguments import (
+    add_activation,
+    add_command,
+    add_json,
+    add_variances,
+    add_weights,
+    network_of,
+)
 from meanfield.cli.output import add_output, is_picture, new_figure, print_json, save_numbers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from meanfield.network import FixedPoint, Network
     from meanfield.width import FiniteWidth
 
 
@@ -41,15 +47,7 @@ def add_to(commands: Any) -> None:
         help="variance in the first layer (default: that of the stable fixed point; without "
         "--weight-var the critical point has this variance, or 1)",
     )
-    parser.add_argument(
-        "--weight-var",
-        type=float,
-        metavar="W",
-        help="weight variance (default: that of the critical point)",
-    )
-    parser.add_argument(
-        "--bias-var", type=float, metavar="B", help="bias variance (default: 0; with --weight-var)"
-    )
+    add_variances(parser)
     add_weights(parser)
     add_output(parser)
     add_json(parser, "the numbers as one JSON object, or a list of them for several widths")
@@ -59,11 +57,8 @@ def run(args: argparse.Namespace) -> None:
     """Print a table for each width, and write what was asked for."""
     from meanfield.width import finite_width
 
-    if args.bias_var is not None and args.weight_var is None:
-        args.parser.error("argument --bias-var: give --weight-var as well")
-    network = _network(args)
-    q = args.q if args.weight_var is not None else None
-    results = [finite_width(network, args.depth, width, q=q) for width in args.width]
+    network = network_of(args, args.q)
+    results = [finite_width(network, args.depth, width, q=args.q) for width in args.width]
     if args.json:
         records = [fw.to_dict() for fw in results]
         print_json(records if len(records) > 1 else records[0])
@@ -73,17 +68,6 @@ def run(args: argparse.Namespace) -> None:
         _write(path, results)
         if not args.json:
             print(f"wrote {path}")
-
-
-def _network(args: argparse.Namespace) -> "Network | FixedPoint":
-    """The network of the given variances, or the critical point."""
-    from meanfield.criticality import critical
-    from meanfield.network import Network
-
-    activation = load(args.activation, args.parameters)
-    if args.weight_var is None:
-        return critical(activation, q=args.q, weights=args.weights)
-    return Network(activation, args.weight_var, args.bias_var or 0.0, weights=args.weights)
 
 
 def _write(path: "Path", results: "list[FiniteWidth]") -> None:

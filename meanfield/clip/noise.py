@@ -10,8 +10,8 @@ back, are (Roberts, Yaida & Hanin 2022, arXiv 2106.10165, chapter 4; orthogonal 
 
 with `V4/n` the covariance of the squares of two neurons and the vertex of the weights 0 if their
 entries are independent, -2 if they are orthogonal (`meanfield.width.vertices`). The mean square
-that one sees in a layer strays more, its `n` neurons being a sample: `n Var(mean z^2) = V4 + 2 q^2`.
-Leading order in `1/n`, and linear in the distance from `q`.
+that one sees in a layer strays more, its `n` neurons being a sample:
+`n Var(mean z^2) = V4 + 2 q^2`. Leading order in `1/n`, and linear in the distance from `q`.
 """
 
 from math import inf

@@ -1,6 +1,6 @@
 """A law of singular values on one interval: density, distribution function and quantiles."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +20,7 @@ _STEPS = 60
 _LEAST = -1e17  # log x below which no probability is left
 
 
-class CurveLaw:
+class CurveLaw(ABC):
     """What laws on one interval of `s`, with perhaps atoms beside it, have in common.
 
     A subclass says where its edges and atoms are, gives a table, and what holds at a point.

@@ -8,19 +8,19 @@ linear, and keeps every correlation.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation, as_activation
+from meanfield.dynamical_isometry.mirrored import mirrored
 from meanfield.errors import MeanFieldError
 from meanfield.layers.composition import serial
 from meanfield.layers.dense import activation, dense, dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
 
-__all__ = ["both_signs", "looks_linear", "odd_part"]
+__all__ = ["both_signs", "looks_linear"]
 
 Array = NDArray[np.float64]
 
@@ -73,12 +73,6 @@ def both_signs(
     )
 
 
-def odd_part(phi: Activation) -> Activation:
-    """`phi(x) - phi(-x)`: what mirrored weights `[W, -W]` see of `[phi(x), phi(-x)]`."""
-    f: Any = phi
-    return Activation(lambda x: f(x) - f(-x), name=f"{phi.name}(x) - {phi.name}(-x)")
-
-
 def looks_linear(
     phi: Callable | str | Activation = "relu", weight_var: float = 2.0, bias_var: float = 0.0
 ) -> Layer:
@@ -101,4 +95,4 @@ def looks_linear(
         [0.3, 1.0]
     """
     half = 0.5 * dense_variance("weight_var", weight_var)
-    return serial(activation(odd_part(as_activation(phi))), dense(half, bias_var))
+    return serial(activation(mirrored(phi)), dense(half, bias_var))

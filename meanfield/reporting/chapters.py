@@ -110,7 +110,7 @@ def _activation(found: Findings) -> tuple[Entry, ...]:
 def _critical(found: Findings) -> tuple[Entry, ...]:
     point = found.point
     if point is None:
-        why = found.missing.get("point", "")
+        why = found.missing.get("point") or found.missing.get("edge", "")
         return (Entry("edge of chaos", "none here", f"{why}." if why else ""),)
     e = point.errors
     entries = [

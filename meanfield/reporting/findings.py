@@ -95,7 +95,7 @@ def findings_of(activation: Activation, q: float | None, depth: int, width: int)
             missing[name] = str(error)
             return None
 
-    edge = tried("point", lambda: critical_line(activation, _WINDOW))
+    edge = tried("edge", lambda: critical_line(activation, _WINDOW))
     chosen = q
     if q is None:
         chosen = (
