@@ -168,8 +168,12 @@ def _why_not(activation: Activation, q: Array, m: Moments) -> MeanFieldError:
 def _infinite_slope(activation: Activation) -> str:
     jumps = activation.jumps
     nearest = jumps[np.argmin(np.abs(jumps))] if len(jumps) else 0.0
-    what = f"it jumps at x = {nearest:.6g}" if len(jumps) else "its slope is not square-integrable"
+    what, instead = (
+        (f"it jumps at x = {nearest:.6g}", "a continuous approximation of it, such as a steep ramp")
+        if len(jumps)
+        else ("its slope is not square-integrable", "one whose slope is bounded")
+    )
     return (
         f"{activation.name}: {what}, so chi1 is infinite for every weight_var and there is no edge "
-        "of chaos at any q; use a continuous approximation of it, such as a steep ramp"
+        f"of chaos at any q; use {instead}"
     )

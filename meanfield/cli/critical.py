@@ -52,6 +52,10 @@ def run(args: argparse.Namespace) -> None:
         return
     for point in points:
         print(point)
+        if point.variance_slope > 1 + 1e-9:
+            slope = f"V' = {point.variance_slope:.4g}"
+            print(f"  {slope} > 1: the variance does not come back to this q; `meanfield report`")
+            print("  looks for one to which it does, or for a level to clip at")
         print()
     last = f"{keyword}={values[-1]!r}"
     if args.weights != "gaussian":

@@ -1,5 +1,6 @@
 """The panels of a report, that a person can read at a glance."""
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,4 +138,8 @@ def _drawn(made: "Figure", whole: "Report") -> "list[Axes]":
     for empty in grid[count:]:
         empty.remove()
     made.suptitle(f"{whole.activation.name}")
+    if not count:  # nothing to draw: the reason instead
+        name, reason = whole.headline[0]
+        why = next((e.advice for s in whole.sections for e in s.entries if e.name == name), "")
+        made.text(0.5, 0.5, f"{name}: {reason}\n\n{fill(why, 44)}", ha="center", va="center")
     return report(whole, grid[:count])

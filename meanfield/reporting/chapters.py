@@ -6,11 +6,22 @@ from typing import NamedTuple
 import numpy as np
 
 from meanfield.dynamical_isometry.verdict import IsometryVerdict
-from meanfield.maps.decay import Decay
+from meanfield.maps.correlation import CorrelationMap
 from meanfield.network import digits, intervals
 from meanfield.reporting.findings import Findings
 
 __all__ = ["Entry", "Section", "headline_of", "references_of", "sections_of"]
+
+
+_FOLLOWED = 2000  # layers
+
+_CLASSES = {
+    "scale-invariant": "Every variance is kept: it is the inputs that set it.",
+    "K*=0": "As q goes to 0 neither the size of a signal nor the angle of two changes, to first "
+    "order: small signals get through the deepest networks.",
+    "half-stable": "Neither size nor angle changes there, to first order, but the variance comes "
+    "back from one side only: noise carries it away on the other.",
+}
 
 
 class Entry(NamedTuple):
@@ -31,13 +42,14 @@ class Section(NamedTuple):
 
 def sections_of(found: Findings) -> tuple[Section, ...]:
     """All chapters; those without anything to tell are left out."""
+    raw = "" if found.clip is None else ", unclipped"
     chapters = (
         Section("The activation", _activation(found)),
-        Section("Critical initialisation", _critical(found)),
-        Section("Depth", _depth(found)),
-        Section("Gradients", _gradients(found)),
-        Section("Finite width", _width(found)),
         Section("Clipping", _clip(found)),
+        Section(f"Critical initialisation{raw}", _critical(found)),
+        Section(f"Depth{raw}", _depth(found)),
+        Section(f"Gradients{raw}", _gradients(found)),
+        Section(f"Finite width{raw}, with Gaussian weights", _width(found)),
         Section("To paste", (), _code(found)),
     )
     return tuple(chapter for chapter in chapters if chapter.entries or chapter.code)
@@ -92,8 +104,7 @@ def _activation(found: Findings) -> tuple[Entry, ...]:
             Entry(
                 f"class {point.universality_class}",
                 where,
-                "There neither the size of a signal nor the angle of two changes, to first order: "
-                "the deepest networks are possible there.",
+                _CLASSES[point.universality_class],
             )
         )
     if not found.special:
@@ -117,7 +128,9 @@ def _critical(found: Findings) -> tuple[Entry, ...]:
         Entry(
             "weight_var",
             digits(float(point.weight_var), e.get("weight_var")),
-            "Draw weights with this variance over fan-in: std = sqrt(weight_var / fan_in).",
+            "Draw weights with this variance over fan-in: std = sqrt(weight_var / fan_in)."
+            if found.clip is None
+            else "Rather clip, and take the variances above: with this one the variance runs away.",
         ),
         Entry(
             "bias_var",
@@ -143,7 +156,7 @@ def _critical(found: Findings) -> tuple[Entry, ...]:
         entries.append(
             Entry(
                 "edge of chaos",
-                "for all q from 0.001 to 1000"
+                "for every q looked at, 0.001 to 1000"
                 if whole
                 else f"for q from {q[0]:.3g} to {q[-1]:.3g}",
                 "Any other q on it is critical too: critical(phi, q=...).",
@@ -158,16 +171,23 @@ def _stability(found: Findings) -> str:
     if found.points is not None and found.points.continuum:
         return "Every variance is kept as it is, so the inputs set it."
     if point.stable:
-        points = found.points or ()
-        basin = next((p.basin for p in points if abs(p.q - point.q) <= 1e-6 * point.q), None)
+        basin = _basin(found)
         where = f" ({intervals(basin)})" if basin else ""
         return f"Below 1: stable, a variance that is off comes back{where}, by this factor a layer."
     if found.clip is not None:
-        return "Not below 1: the variance runs away; clip the activation as below."
+        return "Not below 1: the variance runs away; clip the activation as above."
     return (
         "Not below 1: the variance does not come back to q. Take another q on the edge of chaos, "
         "or normalise layers."
     )
+
+
+def _basin(found: Findings) -> tuple[tuple[float, float], ...]:
+    """The variances that come to the recommended one; empty if none do, or nobody knows."""
+    point, points = found.point, found.points or ()
+    assert point is not None
+    near = (p.basin for p in points if p.stable and abs(p.q - point.q) <= 1e-6 * point.q)
+    return next(near, None) or ()
 
 
 def _curvature(found: Findings) -> str:
@@ -175,10 +195,15 @@ def _curvature(found: Findings) -> str:
     assert point is not None
     if abs(float(point.q * point.variance_curvature)) < 1e-6:
         return "Straight around q: far from it a variance moves by the same factor."
-    up = "more" if point.variance_curvature > 0 else "less"
-    return (
-        f"Above q the slope is {up} than at q, below it the other way: where V' passes 1, a "
-        "variance that noise takes there does not come back."
+    basin = _basin(found)
+    ends = [end for end in (basin[0][0], basin[-1][1]) if 0 < end < inf] if basin else []
+    beyond = " or ".join(f"{end:.4g}" for end in ends)
+    return "How the slope changes with the variance" + (
+        f": what noise takes beyond q = {beyond} does not come back."
+        if ends
+        else ", which comes back from wherever noise takes it."
+        if basin
+        else "."
     )
 
 
@@ -187,21 +212,27 @@ def _depth(found: Findings) -> tuple[Entry, ...]:
         return ()
     decay = found.correlations.decay
     trainable = float(found.point.trainable_depth)
-    if isfinite(trainable):
+    if decay.kind == "none":
+        advice = "Two inputs stay as different as they are, at any depth."
+    elif isfinite(trainable):
         advice = f"Signals get about {trainable:.0f} layers far (six depth scales)."
     else:
         advice = (
             "A power of depth and no exponential: there is no depth at which signals die, but "
-            f"two random inputs differ by 1 % after {_layers_to(decay)}."
+            f"two independent inputs differ by 1 % after {_layers_to(found.correlations)}."
         )
     return (Entry("correlations", str(decay), advice),)
 
 
-def _layers_to(decay: Decay) -> str:
-    """Layers until `1 - c = 0.01` by the law `1 - c = coefficient / l^power`."""
-    if not decay.coefficient > 0:
-        return "more layers than can be said"
-    count = ceil((decay.coefficient / 0.01) ** (1 / decay.power))
+def _layers_to(C: CorrelationMap) -> str:
+    """Layers from `c = 0` to `1 - c = 0.01`; far out by the law of the decay, where it holds."""
+    left = np.ravel(C.iterate(0.0, _FOLLOWED).one_minus)
+    below = np.flatnonzero(left <= 0.01)
+    if len(below):
+        count = int(below[0])
+    else:
+        decay = C.decay
+        count = ceil((decay.coefficient / 0.01) ** (1 / decay.power))
     return f"about {count} layers" if count > 1 else "one layer"
 
 
@@ -227,14 +258,15 @@ def _gradients(found: Findings) -> tuple[Entry, ...]:
                     "Jacobian have variance 1 at that depth.",
                 )
             )
-    if found.spectrum is not None:
+    if found.spectrum is not None and found.point is not None:
         s = found.spectrum
         entries.append(
             Entry(
                 "largest singular value",
                 digits(s.s_max, s.s_max * s.error),
-                f"Of the Jacobian of {found.depth} layers with orthogonal weights at the q above: "
-                "the most by which a small change of the input is amplified.",
+                f"Of the Jacobian of {found.depth} layers with orthogonal weights at q = "
+                f"{float(found.point.q):.4g}: the most by which a small change of the input is "
+                "amplified.",
             )
         )
     return tuple(entries)
@@ -260,10 +292,10 @@ def _width(found: Findings) -> tuple[Entry, ...]:
             "Take layers so wide for this depth: what counts is depth over width.",
         ),
         Entry(
-            "fluctuation",
+            "std of the mean square",
             f"{100 * std:.2g} %" if std < 1 else "more than the mean",
-            f"Standard deviation of a layer's mean square after {found.depth} layers, over its "
-            "mean: how different two networks drawn alike are. Wider layers make it smaller.",
+            f"Of layer {found.depth}, over its mean: how different two networks drawn alike are. "
+            "Wider layers make it smaller.",
         ),
     )
 
@@ -278,8 +310,7 @@ def _clip(found: Findings) -> tuple[Entry, ...]:
         Entry(
             "clip at",
             f"{choice.m:.6g}",
-            "Clipped there, V' is 0.7 and the variance comes back to q: "
-            f"{text}.",
+            f"Clipped there, V' is 0.7: {text}.",
         ),
         Entry("weight_var, bias_var", f"{float(choice.weight_var):.6g}, "
               f"{float(choice.bias_var):.6g}", "Of the clipped activation."),
@@ -290,7 +321,7 @@ def _code(found: Findings) -> tuple[str, ...]:
     if found.point is None:
         return ()
     q, chosen = float(found.point.q), found.point
-    made = f"point = mf.critical(phi, q={q:.6g})  # phi: the activation"
+    made = f"point = mf.critical(phi, q={q:.6g})  # phi: the activation; weights='orthogonal' too"
     if found.clip is not None:
         chosen = found.clip.point
         made = f"point = mf.clip_threshold(phi, q={q:.6g}).point  # point.activation is the clipped"
