@@ -240,9 +240,11 @@ class Comparison:
             if p.acts_as is not p.network:
                 lines.append(f"  {p.scheme}: acts as {p.acts_as!r}")
             if p.first_weight_var is not None:
-                lines.append(f"  {p.scheme}: first layer {p.first_weight_var:.4g}")
+                lines.append(f"  {p.scheme}: first layer weight_var {p.first_weight_var:.4g}")
         for name, why in self.missing.items():
             lines.append(f"  {name}: {why}")
+        lines.append("  reach: layers, six depth scales; deep_enough: reaches all of them")
+        lines.append("  norm: largest singular value over sqrt(fan_out / fan_in)")
         return "\n".join(line.rstrip() for line in lines)
 
     @cached_property

@@ -189,7 +189,7 @@ ON_THE_COMMAND_LINE = {
     "critical tanh --weights haar": ("--weights", "'haar'", "orthogonal"),
     "critcal tanh": ("'critcal'", "critical"),
     "critical": ("ACTIVATION",),
-    "report tanh --depth 0": ("depth: ", "at least 1", "got 0"),
+    "report tanh --depth 0": ("depth: ", "1 or more", "got 0"),
     "report tanh --depth 2.5": ("--depth", "'2.5'"),
     "report tanh --width 0": ("width: ", "got 0"),
     "report tanh -o tanh.docx": (".html", "'tanh.docx'"),

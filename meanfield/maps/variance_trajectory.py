@@ -60,10 +60,11 @@ class VarianceTrajectory(ArrayResult):
         return plot.variance_trajectory(self, ax=ax, **options)
 
 
-def checked_depth(depth: int) -> int:
+def checked_depth(depth: int, least: int = 0) -> int:
     """A number of layers, or an error that says what is one."""
-    if not isinstance(depth, int | np.integer) or depth < 0:
-        raise ValueError(f"depth: must be a number of layers, 0 or more, got {depth!r}")
+    whole = isinstance(depth, int | np.integer) and not isinstance(depth, bool)
+    if not whole or depth < least:
+        raise ValueError(f"depth: must be a number of layers, {least} or more, got {depth!r}")
     return int(depth)
 
 

@@ -166,8 +166,5 @@ def report(
     activation = as_activation(phi)
     if q is not None:
         q = float(checked_variances("q", q))
-    if (depth := checked_depth(depth)) < 1:
-        raise ValueError(f"depth: must be a whole number, at least 1 layer, got {depth}")
-    width = width_of(width)
-    found = findings_of(activation, q, depth, width)
+    found = findings_of(activation, q, checked_depth(depth, least=1), width_of(width))
     return Report(found, sections_of(found), references_of(found))

@@ -36,9 +36,9 @@ class GraphVerdict(Enum):
         "away to get the critical one, and mind the warnings"
     )
     OVERSMOOTHS = (
-        "oversmooths: the nodes become one signal (mean correlation above 0.99); residual "
-        "aggregation with e = 2/depth delays that to a power of depth, residual branches "
-        "with residual_scale='depth' prevent it"
+        "oversmooths: the nodes become one signal (mean correlation above 0.99); residual branches "
+        "with residual_scale='depth' prevent it, residual aggregation with e = 2/depth or less "
+        "delays it to a power of depth"
     )
     KEPT = "kept: the signal keeps its size, and nodes their differences; use it"
 
