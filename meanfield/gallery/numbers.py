@@ -34,7 +34,7 @@ def numbers(figure: "Figure") -> list[Series]:
                 # what is outside is not shown: where a density is infinite it is rounding
                 for part, ends in (("x", ax.get_xlim()), ("y", ax.get_ylim())):
                     if part in data:
-                        data[part] = np.clip(data[part], *sorted(ends))
+                        data[part] = np.clip(data[part], min(ends), max(ends))
                 label = str(artist.get_label())
                 label = "" if label.startswith("_") else label
                 scales = {"x": ax.get_xscale(), "y": ax.get_yscale(), "values": _of_colour(artist)}

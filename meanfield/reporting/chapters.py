@@ -104,7 +104,7 @@ def _activation(found: Findings) -> tuple[Entry, ...]:
             Entry(
                 f"class {point.universality_class}",
                 where,
-                _CLASSES[point.universality_class],
+                _CLASSES[str(point.universality_class)],
             )
         )
     if not found.special:

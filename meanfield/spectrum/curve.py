@@ -114,7 +114,7 @@ def sketch(transform: Transform, arc: Arc) -> Sketch:
     passed = np.zeros((2, 0))  # log r and angles, in order, on the way outwards
 
     def guess(log_r: Array) -> Array | None:
-        return np.interp(log_r, *passed) if passed.size else None
+        return np.interp(log_r, passed[0], passed[1]) if passed.size else None
 
     def last(start: float, side: int) -> float:
         """Where less is left than can be seen, outwards from a logarithm.
