@@ -45,15 +45,22 @@ class GuessingBias(ArrayResult):
         """
         from scipy.special import ndtr, ndtri
 
-        return ndtr(np.sqrt(self.gamma[-1]) * ndtri(_share("p", p)))
+        x = ndtri(_share("p", p))
+        with np.errstate(invalid="ignore"):
+            return ndtr(np.where(x == 0, 0.0, np.sqrt(self.gamma[-1]) * x))[()]
 
     def share_density(self, share: ArrayLike) -> Array:
-        """Density over networks of that share, in [0, 1]; of `gamma = 0` all of it is at 1/2."""
+        """Density over networks of that share, in [0, 1].
+
+        All of it is at 1/2 if `gamma` is 0, and at 0 and 1 if it is inf.
+        """
         from scipy.special import ndtri
 
         x, gamma = ndtri(_share("share", share)), self.gamma[-1]
         if gamma == 0:
             return np.where(x == 0, np.inf, 0.0)
+        if gamma == np.inf:
+            return np.where(np.abs(x) == np.inf, np.inf, 0.0)
         if gamma == 1:
             return np.ones_like(x)
         return np.exp(0.5 * x**2 * (1 - 1 / gamma)) / np.sqrt(gamma)

@@ -182,7 +182,9 @@ def _reached(points: FixedPoints, start: float) -> FixedPoint | None:
 def _reach(points: FixedPoints, point: FixedPoint | None) -> float:
     if point is None:  # the size of the signal itself grows by that much in every layer
         growth = points.asymptotic_slope
-        return 6 / log(growth) if 1 < growth < inf else 0.0 if growth > 1 else nan
+        if growth == inf:
+            return 0.0
+        return 6 / log(growth) if growth > 1 + _SAME else inf  # it grows by a power of depth
     scales = [point.depth_scale_c]
     if point.q == 0:  # the signal dies as fast as its variance
         scales.append(point.depth_scale_q)

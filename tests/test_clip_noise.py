@@ -99,6 +99,8 @@ def test_noise_needs_a_known_ensemble() -> None:
         mf.clip_threshold("shifted_relu", 0.85, risk=0.01, weights=ensembles.MaskedOrthogonal(0.5))
     with pytest.raises(ValueError, match="width"):
         choice.noise(width=0)
+    with pytest.raises(ValueError, match="width: must be at most"):
+        choice.risk(width=10**8)
 
 
 # -- basins and margins ---------------------------------------------------------------------------
@@ -226,7 +228,7 @@ def test_by_risk(sparsity: float) -> None:
     more = mf.clip_threshold("shifted_relu", sparsity, m=1.02 * choice.m)
     assert more.risk() > 0.05
     with pytest.raises(ValueError, match="risk: whatever"):
-        mf.clip_threshold("shifted_relu", sparsity, risk=0.05, width=10**7)
+        mf.clip_threshold("shifted_relu", sparsity, risk=0.05, width=10**5)
 
 
 # -- networks drawn whole -------------------------------------------------------------------------

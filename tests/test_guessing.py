@@ -64,3 +64,11 @@ def test_bad_input() -> None:
     assert even.gamma[-1] == 0 and list(even.share_density([0.4, 0.5])) == [0, math.inf]
     with pytest.raises(ValueError, match=r"correlation: must be in \[0, 1\), got 1.0"):
         mf.guessing_bias(mf.Network("relu", 2.0), 3, correlation=1.0)
+
+
+def test_two_inputs_that_have_become_one() -> None:
+    """All of a class or none of it: gamma is infinite."""
+    bias = mf.guessing_bias(mf.Network("tanh", 0.5, 0.3), 3000, correlation=0.5)
+    assert bias.gamma[-1] == np.inf
+    assert bias.share_quantile([0, 0.25, 0.5, 1]).tolist() == [0, 0, 0.5, 1]
+    assert bias.share_density([0, 0.25, 0.5, 1]).tolist() == [np.inf, 0, 0, np.inf]

@@ -374,3 +374,10 @@ BAD = [
 def test_bad_input(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_sums_of_units_of_a_batch_are_not_gaussian() -> None:
+    batch = 0.2 * np.ones((4, 4)) + 0.8 * np.eye(4)
+    sums = ml.serial(ml.batch_norm(4), ml.residual(ml.dense(0.5)), ml.activation("tanh"))
+    with pytest.raises(ValueError, match="Gaussian"):
+        ml.propagate(sums, 1.0, batch)

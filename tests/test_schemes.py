@@ -239,3 +239,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "lsuv" in printed and picture.stat().st_size > 10_000
     rows = {row.split(",")[0]: row.split(",") for row in numbers.read_text().splitlines()}
     assert rows["he"][1:3] == ["2.0", "0.0"] and rows["lsuv"][9] == "False"
+
+
+def test_what_grows_by_a_power_of_depth_has_no_scale() -> None:
+    place = mf.schemes.place("he", "softplus")
+    assert place.point is None and place.reach == np.inf

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -221,3 +222,24 @@ def test_one_orthogonal_layer(phi: str) -> None:
         below = np.sum(weight[np.sqrt(point.weight_var) * np.abs(slope) <= s])
         assert spectrum.cdf(s) == pytest.approx(below, abs=3e-5)
     assert spectrum.mean == pytest.approx(1, abs=1e-12)
+
+
+def test_one_layer_of_constant_slopes_is_atoms() -> None:
+    """Slopes 0.3, 1 and 2, with the probabilities of a Gaussian below -1, up to 0 and above."""
+
+    def phi(x):
+        return jnp.where(x < -1, 0.3 * (x + 1) - 1, jnp.where(x < 0, x, 2 * x))
+
+    found = mf.layered_spectrum(mf.Network(phi, 0.5), [1.0], weights="orthogonal").atoms
+    below = 0.15865525393145705
+    expected = np.sqrt(0.5) * np.array([0.3, 1, 2])
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-13)
+    np.testing.assert_allclose(found[:, 1], [below, 0.5 - below, 0.5], rtol=1e-13)
+
+
+def test_what_is_all_but_constant_is_refused() -> None:
+    """A narrow feature of a slope that is elsewhere 1 within rounding, but no atom."""
+    for depth in (3, 4):
+        point = mf.critical(lambda x: x + 0.02 * jnp.exp(-((x - 0.3) ** 2) / 0.01), q=1.0)
+        with pytest.raises(mf.UnresolvedError, match="gaussian weights"):
+            mf.jacobian_spectrum(point, depth, "orthogonal")

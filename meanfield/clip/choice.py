@@ -264,7 +264,7 @@ class ClipChoice:
             beyond: how many times `q` is too far, above 1.
 
         Returns:
-            A probability, to about a tenth of itself at width 100 or more.
+            A probability, to about a tenth of itself at widths from 100 to 100,000.
 
         Raises:
             ValueError: an argument is outside its range.

@@ -5,6 +5,8 @@ from typing import Any
 
 from meanfield.criticality import checked_numbers, checked_variances
 
+_WIDEST = 100_000
+
 __all__ = ["number", "positive", "share", "variance", "width_of"]
 
 
@@ -47,4 +49,9 @@ def width_of(width: Any) -> int:
         raise TypeError(f"width: must be a number of neurons, an integer; got {width!r}")
     if int(width) < 1:
         raise ValueError(f"width: must be a number of neurons, 1 or more; got {width!r}")
+    if int(width) > _WIDEST:
+        raise ValueError(
+            f"width: must be at most {_WIDEST} neurons, beyond which the noise of a layer is too "
+            f"small to be followed; got {width!r}"
+        )
     return int(width)

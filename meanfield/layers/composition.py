@@ -8,6 +8,7 @@ them, given its second moments. So covariances add, and beside them only means h
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,11 @@ class Parallel(Layer):
             one_minus=one_minus,
             mean=total,
             tangent=_sum([(x**2, part.tangent) for x, part in zip(s, parts, strict=True)]),
-            gaussian=all(part.gaussian for part in parts),
+            # a sum of units that are Gaussian but for their sizes is not
+            gaussian=all(
+                part.gaussian and (part.batch == inf or not x)
+                for x, part in zip(s, parts, strict=True)
+            ),
             error=max(part.error for part in parts),
             one_minus_error=max(part.one_minus_error for part in parts),
         )

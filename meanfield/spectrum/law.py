@@ -39,6 +39,7 @@ _NARROWEST = 1e-14  # standard deviations: less is rounding
 _LEAST_SEEN = 8.5  # standard deviations that an activation must go on for
 _AT_ONCE = 1 << 17  # numbers in a table of points and nodes
 _HALVINGS = 60
+_MOST_PANELS = 1 << 11
 _IN_CACHE = 1 << 13  # the same, and too few for threads
 
 
@@ -149,6 +150,12 @@ class SlopeLaw:
             if not np.any(bad):
                 break
             law = law._bisected(bad)
+            if len(law.left) > _MOST_PANELS:
+                raise UnresolvedError(
+                    "phi: its slope is one number but for rounding where it is not known to be "
+                    "constant, which is not resolved; tell Activation(phi, kinks=[...]) where the "
+                    "constant part ends, or take gaussian weights"
+                )
         return law
 
     def _misses(self, u: Array) -> Array:
@@ -158,7 +165,7 @@ class SlopeLaw:
         worst = np.zeros(len(self.left))
         step = max(1, _AT_ONCE // self.value.size)
         for i in range(0, len(u), step):
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
                 f = self.value / (u[i : i + step, None, None] - self.value) * self.density
             size = np.max(np.abs(f), axis=2)
             last = np.max(np.abs(f @ TO_COEFFICIENTS[:, -2:]), axis=2)

@@ -9,13 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.criticality import checked_variances
 from meanfield.ensembles import Ensemble, Gaussian, Orthogonal, ensemble_of
-from meanfield.errors import MeanFieldError
+from meanfield.errors import MeanFieldError, UnresolvedError
 from meanfield.maps.settle import settled_variance
 from meanfield.network import FixedPoint, Network
 from meanfield.precision import EPS
+from meanfield.spectrum.equal import equal_layers
 from meanfield.spectrum.law import slope_law
 from meanfield.spectrum.layers import Kind, layered_distribution
-from meanfield.spectrum.spectrum import Spectrum
+from meanfield.spectrum.spectrum import REFUSED, Spectrum
+from meanfield.spectrum.transform import Transform
 
 __all__ = ["layered_spectrum"]
 
@@ -112,7 +114,17 @@ def layered_spectrum(
         per_layer = law.spread + kind.weights(np.zeros(1) + 0j, np.ones(1) + 0j)[1].real[0]
         spread += count * share * per_layer
         kinds.append(kind)
-    distribution, error = layered_distribution(kinds)
+    if len(points) == 1 and isinstance(kinds[0].ensemble, Orthogonal) and np.all(n == n[0]):
+        kind = kinds[0]  # which is no curve, but the law of X itself
+        alone = Transform(kind.law, kind.ensemble, 1, kind.log_weight_var)
+        distribution, error = equal_layers(alone)
+    else:
+        distribution, error = layered_distribution(kinds)
+    if not error < REFUSED:
+        raise UnresolvedError(
+            f"layers: the spectrum of {len(points)} layers is known to {error:.1g} only; where "
+            "units are off it has gaps and atoms between which it is not followed"
+        )
     names = dict.fromkeys(network.activation.name for network in networks)
     same = all(one == chosen[0] for one in chosen)
     return Spectrum(

@@ -26,7 +26,7 @@ __all__ = ["Spectrum", "jacobian_spectrum"]
 Array = NDArray[np.float64]
 
 _TOUCH = 1e-9
-_REFUSED = 1e-3  # an error of the distribution function that makes it useless
+REFUSED = 1e-3  # an error of the distribution function that makes it useless
 _DPHI2, _DPHI4 = MOMENTS.index("dphi2"), MOMENTS.index("dphi4")
 
 
@@ -266,13 +266,20 @@ def jacobian_spectrum(
     else:  # not infinitely divisible: not each circle meets the curve once
         kinds = [Kind(depth, law, ensemble, log_weight_var, 1.0, 1.0)]
         distribution, error = layered_distribution(kinds)
-    if not error < _REFUSED:
+    if not error < REFUSED:
         raise UnresolvedError(
             f"{activation.name}: the spectrum of {depth} layers is known to {error:.1g} only at "
             f"q = {q:.6g}; ask for a smaller depth or q"
         )
-    return Spectrum(
+    found = Spectrum(
         activation.name, depth, weights, q, weight_var,
         depth * log(chi1) if chi1 > 0 else -np.inf,
         depth * (spread + ensemble.spread), distribution, error + depth * (relative + 4 * EPS),
     )  # fmt: skip
+    if found.s_max == np.inf and len(law.bands) and law.bands[-1, 1] < np.inf:
+        raise UnresolvedError(
+            f"{activation.name}: the largest singular value of {depth} layers at q = {q:.6g} is "
+            "not resolved, as where a slope is all but constant with a narrow feature; ask for "
+            "another q or gaussian weights"
+        )
+    return found
