@@ -228,7 +228,7 @@ def test_by_risk(sparsity: float) -> None:
     more = mf.clip_threshold("shifted_relu", sparsity, m=1.02 * choice.m)
     assert more.risk() > 0.05
     with pytest.raises(ValueError, match="risk: whatever"):
-        mf.clip_threshold("shifted_relu", sparsity, risk=0.05, width=10**5)
+        mf.clip_threshold("shifted_relu", sparsity, risk=0.05, width=1000, depth=1)
 
 
 # -- networks drawn whole -------------------------------------------------------------------------
