@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["audit"]
 
 _NAMED = 12  # layers whose names have room
+_DECADE = 10.0
 
 
 def audit(audit: "Audit", ax: Any = None) -> Any:
@@ -54,6 +55,9 @@ def _draw(audit: "Audit", panels: Any) -> None:
     )
     for panel, (label, scale, measured, predicted) in zip(panels, shown, strict=True):
         good = [np.isfinite(v) & ((v > 0) | (scale == "linear")) for v in (measured, predicted)]
+        both = np.concatenate([measured[good[0]], predicted[good[1]]])
+        if len(both) and np.max(both) < _DECADE * np.min(both):
+            scale = "linear"  # a logarithmic axis would have no round numbers
         error = 2 * audit.variance_error if measured is audit.variance else np.zeros(len(layers))
         low = np.minimum(error, 0.99 * np.abs(measured))  # a logarithm has no negative end
         panel.plot(layers[good[1]], predicted[good[1]], "-", color=VERMILION, label="theory")
