@@ -56,8 +56,8 @@ def test_the_s_transform_is_that_of_drawn_matrices(ensemble: ensembles.Ensemble)
     radius=st.floats(0.05, 5),
     angle=st.floats(0.05, math.pi - 0.05),
 )
-def test_slope_and_integral(ensemble, radius: float, angle: float) -> None:
-    """`(log S)' = log_s_slope`, `log_s_integral' = log S`, across the upper half plane of `1+m`."""
+def test_slope(ensemble, radius: float, angle: float) -> None:
+    """`(log S)' = log_s_slope`, across the upper half plane of `1 + m`."""
     n = radius * np.exp(1j * angle)
     h = 1e-4 * min(1.0, n.imag) * np.array([-2, -1, 1, 2])
 
@@ -68,7 +68,6 @@ def test_slope_and_integral(ensemble, radius: float, angle: float) -> None:
     m = n - 1
     slope, value = ensemble.log_s_slope(m, n), ensemble.log_s(m, n)
     assert abs(slope_of(ensemble.log_s) - slope) <= 1e-7 * (1 + abs(slope))
-    assert abs(slope_of(ensemble.log_s_integral) - value) <= 1e-7 * (1 + abs(value))
     # conjugate points have conjugate values: one branch for the whole half plane
     mirrored = ensemble.log_s(np.conj(m), np.conj(n))
     assert abs(mirrored - np.conj(value)) <= 1e-13 * (1 + abs(value))

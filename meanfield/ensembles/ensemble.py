@@ -1,5 +1,6 @@
 """`Ensemble`: what a law of weight matrices must be able to tell and draw."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,7 @@ Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(ABC):
     """A law of weight matrices, up to the variance of their entries.
 
     Functions of `m` take `n = 1 + m` beside it, because the sum may have lost its digits.
@@ -40,18 +41,15 @@ class Ensemble:
         """`Var(s^2) / E[s^2]^2` over the singular values `s` of a square matrix; `-S'(0)`."""
         return -float(self.log_s_slope(np.zeros(()), np.ones(())))
 
+    @abstractmethod
     def log_s(self, m: Array, n: Array) -> Array:
         """`log S(m)`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def log_s_slope(self, m: Array, n: Array) -> Array:
         """The derivative of `log S(m)`."""
-        raise NotImplementedError
 
-    def log_s_integral(self, m: Array, n: Array) -> Array:
-        """An antiderivative of `log S(m)`."""
-        raise NotImplementedError
-
+    @abstractmethod
     def draw(
         self, key: "jax.Array", fan_out: int, fan_in: int, weight_var: Any, dtype: Any = float
     ) -> "jax.Array":
@@ -62,7 +60,6 @@ class Ensemble:
         Raises:
             ValueError: the ensemble has no matrix of these sizes.
         """
-        raise NotImplementedError
 
     def draw_kernel(self, key, field: tuple[int, ...], fan_out: int, channels: int, weight_var: Any,
                     dtype: Any = float) -> "jax.Array":  # fmt: skip

@@ -23,9 +23,6 @@ class Gaussian(Ensemble):
     def log_s_slope(self, m: Array, n: Array) -> Array:
         return -1 / n
 
-    def log_s_integral(self, m: Array, n: Array) -> Array:
-        return m - n * np.log(n)
-
     def draw(self, key, fan_out, fan_in, weight_var, dtype=float):
         import jax.numpy as jnp
 

@@ -27,9 +27,6 @@ class LowRank(Ensemble):
     def log_s_slope(self, m: Array, n: Array) -> Array:
         return -1 / (self.ratio + m)
 
-    def log_s_integral(self, m: Array, n: Array) -> Array:
-        return m - (self.ratio + m) * np.log1p(m / self.ratio)
-
     def draw(self, key, fan_out, fan_in, weight_var, dtype=float):
         import jax
         import jax.numpy as jnp
@@ -53,9 +50,6 @@ class OrthogonalLowRank(Ensemble):
 
     def log_s_slope(self, m: Array, n: Array) -> Array:
         return 1 / n - 1 / (self.ratio + m)
-
-    def log_s_integral(self, m: Array, n: Array) -> Array:
-        return n * np.log(n) - (self.ratio + m) * np.log1p(m / self.ratio)
 
     def draw(self, key, fan_out, fan_in, weight_var, dtype=float):
         import jax

@@ -21,9 +21,6 @@ class Orthogonal(Ensemble):
     def log_s_slope(self, m: Array, n: Array) -> Array:
         return np.zeros_like(m)
 
-    def log_s_integral(self, m: Array, n: Array) -> Array:
-        return np.zeros_like(m)
-
     def draw(self, key, fan_out, fan_in, weight_var, dtype=float):
         import jax.numpy as jnp
 
@@ -120,17 +117,6 @@ class MaskedOrthogonal(Ensemble):
         a, root = self._root(n)
         whole = (1 + root) * self._rest(n, root) / (2 * self.density)  # 1 + 2am + root
         return -2 * a * (1 + self.density / root) / whole
-
-    def log_s_integral(self, m: Array, n: Array) -> Array:
-        a, root = self._root(n)
-        if a == 0:
-            return np.zeros_like(m)
-
-        def part(c: float) -> Array:  # an antiderivative of root log(c + root)
-            return (root**2 - c**2) / 2 * np.log(c + root) - root**2 / 4 + c * root / 2
-
-        whole = root**2 / 2 * np.log(4 * self.density) - part(1.0) - part(2 * self.density - 1)
-        return whole / (2 * a * self.density)
 
     def draw(self, key, fan_out, fan_in, weight_var, dtype=float):
         return masked(key, Orthogonal(), self.density, fan_out, fan_in, weight_var, dtype)

@@ -103,9 +103,7 @@ def redrawn(transform: Transform, arc: Arc, known: Sketch) -> Sketch:
     """A sketch again, with a law that is known better."""
     bottom = np.log(arc.low) if arc.low else known.bottom
     top = np.log(arc.high) if arc.high < np.inf else known.top
-    log_r = _place(_nodes(), bottom, top, arc.bent)[0].ravel()
-    theta = angles(transform, log_r, known.theta)
-    return Sketch(bottom, top, theta, log_r + 1j * theta)
+    return _sketched(transform, arc, bottom, top, lambda _: known.theta)
 
 
 def sketch(transform: Transform, arc: Arc) -> Sketch:
@@ -140,14 +138,14 @@ def sketch(transform: Transform, arc: Arc) -> Sketch:
         bottom = last(min(top, middle), -1)
     if arc.high == np.inf:
         top = last(max(bottom, middle), 1)
-    log_r = _place(_nodes(), bottom, top, arc.bent)[0].ravel()
+    return _sketched(transform, arc, bottom, top, guess)
+
+
+def _sketched(transform: Transform, arc: Arc, bottom: float, top: float, guess: Any) -> Sketch:
+    edges = np.linspace(0.0, np.pi, _PANELS + 1)
+    log_r = _place(nodes(edges[:-1], edges[1:]), bottom, top, arc.bent)[0].ravel()
     theta = angles(transform, log_r, guess(log_r))
     return Sketch(bottom, top, theta, log_r + 1j * theta)
-
-
-def _nodes() -> Array:
-    edges = np.linspace(0.0, np.pi, _PANELS + 1)
-    return nodes(edges[:-1], edges[1:])
 
 
 def follow(

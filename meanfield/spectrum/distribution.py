@@ -14,8 +14,6 @@ __all__ = ["Distribution"]
 
 Array = NDArray[np.float64]
 
-_HALVINGS = 60
-
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
