@@ -91,11 +91,11 @@ class VarianceMap:
 
     def slope(self, q: ArrayLike) -> Any:
         """`V'(q)`; arguments and result as those of a call. It can be infinite at 0."""
-        return self._each(q, lambda q, m: self.weight_var * m.first)
+        return self._each(q, lambda q, m: self.weight_var * m.first, derivatives=True)
 
     def curvature(self, q: ArrayLike) -> Any:
         """`V''(q)`; arguments and result as those of a call. It can be infinite at 0."""
-        return self._each(q, lambda q, m: self.weight_var * m.second)
+        return self._each(q, lambda q, m: self.weight_var * m.second, derivatives=True)
 
     def error(self, q: ArrayLike) -> Any:
         """A bound of the absolute error of `V(q)`; arguments and result as those of a call."""
@@ -106,10 +106,12 @@ class VarianceMap:
         return self.weight_var * (m.error + 2 * EPS * m.value) + EPS * self.bias_var
 
     @np.errstate(all="ignore")
-    def _each(self, q: ArrayLike, of: Callable[[Array, SecondMoment], Array]) -> Any:
+    def _each(
+        self, q: ArrayLike, of: Callable[[Array, SecondMoment], Array], derivatives: bool = False
+    ) -> Any:
         variances = checked_variances("q", q, ">= 0")
         flat = variances.ravel()
-        moment = second_moment(self.activation, flat)
+        moment = second_moment(self.activation, flat, derivatives=derivatives)
         unknown = np.isinf(moment.error) & (moment.value != np.inf)
         if np.any(unknown):
             raise UnresolvedError(

@@ -76,4 +76,4 @@ def _draw(audit: "Audit", panels: Any) -> None:
         if measured is audit.sparsity:
             panel.set_ylim(-0.05, 1.05)
         panel.set_xlabel("layer with weights")
-    panels[0].legend()
+    panels[0].legend(loc="upper left")
