@@ -3,10 +3,10 @@
 import csv
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from meanfield.cli import main
+from meanfield.files import read
 from test_cli import strict_json
 
 
@@ -29,7 +29,7 @@ def test_prints_and_writes(edges: Path, capsys: pytest.CaptureFixture[str]) -> N
     rows = list(csv.DictReader(files[1].read_text().splitlines()))
     assert len(rows) == 13 and float(rows[0]["one_minus"]) == 1.0
     assert strict_json(files[2].read_text())["residual_scale"] == pytest.approx(12**-0.5)
-    assert np.load(files[3])["last_one_minus"].shape == (7, 7)
+    assert read(files[3])["last_one_minus"].shape == (7, 7)
 
 
 def test_json_and_parameters(edges: Path, capsys: pytest.CaptureFixture[str]) -> None:

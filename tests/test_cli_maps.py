@@ -9,6 +9,7 @@ import pytest
 import meanfield as mf
 from meanfield.cli import main
 from meanfield.cli.phase import around_the_edge
+from meanfield.files import read
 from test_cli import strict_json
 
 HEADS = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
@@ -99,7 +100,7 @@ def test_the_numbers_of_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     run(" -o ".join([f"maps {CRELU}", *map(str, files.values())]), capsys)
     network = mf.Network(mf.Activation("crelu", tau=1.2815515655446004, m=1.6106), 10.195, 0.6204)
     points = mf.fixed_points(network)
-    arrays = np.load(files[".npz"])
+    arrays = read(files[".npz"])
     np.testing.assert_array_equal(arrays["variance"], mf.variance_map(network)(arrays["q"]))
     np.testing.assert_array_equal(arrays["fixed_point_q"], [point.q for point in points])
     np.testing.assert_array_equal(arrays["correlation_at"], [points[0].q, points[2].q])
@@ -122,7 +123,7 @@ def test_phase_prints_a_summary_and_writes_numbers(
     out = run(" -o ".join([f"phase tanh {SMALL}", *map(str, files)]), capsys)
     diagram = mf.phase_diagram("tanh", np.linspace(0.5, 4, 7), np.linspace(0, 0.5, 5))
     assert out.startswith(str(diagram))
-    np.testing.assert_array_equal(np.load(files[0])["chi1"], diagram.chi1)
+    np.testing.assert_array_equal(read(files[0])["chi1"], diagram.chi1)
     assert len(files[1].read_text().splitlines()) == 36
     np.testing.assert_array_equal(strict_json(files[2].read_text())["chi1"], diagram.chi1)
 

@@ -11,6 +11,7 @@ import pytest
 import meanfield as mf
 from meanfield import plot
 from meanfield.cli import main
+from meanfield.files import read
 from pictures import forbid_side_effects, labelled
 from test_cli import strict_json
 
@@ -59,7 +60,7 @@ def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(" -o ".join([f"{WIDTH} 60", *map(str, files.values())]), capsys)
     assert all(f"wrote {file}\n" in out for file in files.values())
     fw = mf.finite_width(mf.critical("tanh"), 12, 50)
-    arrays = np.load(files[".npz"])
+    arrays = read(files[".npz"])
     assert arrays["four_point"].shape == (2, 12)
     np.testing.assert_array_equal(arrays["four_point"][0], fw.four_point)
     rows = list(csv.DictReader(files[".csv"].read_text().splitlines()))
