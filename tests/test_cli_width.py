@@ -74,8 +74,8 @@ def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        ("--depth 0", 1, "depth: must be a number of layers, 1 or more, got 0"),
-        ("--width 0", 1, "width: a layer has at least 1 neuron"),
+        ("--depth 0", 1, "depth: must be from 1 to 10000000, got 0"),
+        ("--width 0", 1, "width: must be at least 1"),
         ("--weight-var 1", 1, "no stable fixed point"),
         ("--weight-var 1 --q -1", 1, "q: a variance must be finite and >= 0"),
     ],

@@ -532,11 +532,11 @@ NET = mf.Network("tanh", weight_var=1.5, bias_var=0.1)
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"depth": 0}, ValueError, "depth: .* 1 or more, got 0"),
-        ({"depth": 2.5}, TypeError, "depth: must be a whole number of layers, got 2.5"),
-        ({"depth": 10**9}, ValueError, r"depth: 1000000000 layers would take 373 GiB"),
-        ({"width": 0}, ValueError, "width: a layer has at least 1 neuron, got 0"),
-        ({"width": 30.0}, TypeError, "width: must be a whole number of neurons"),
+        ({"depth": 0}, ValueError, "depth: must be from 1 to 10000000, got 0"),
+        ({"depth": 2.5}, TypeError, "depth: must be a whole number, got 2.5"),
+        ({"depth": 10**9}, ValueError, "depth: must be from 1 to 10000000"),
+        ({"width": 0}, ValueError, "width: must be at least 1, got 0"),
+        ({"width": 30.0}, TypeError, "width: must be a whole number, or"),
         ({"width": [10, 20]}, ValueError, "width: must be one number, or one for each of 5"),
         ({"q": -1.0}, ValueError, "q: a variance must be finite and >= 0, got -1.0"),
         ({"q": [1.0, 2.0]}, ValueError, "q: must be one variance"),

@@ -19,6 +19,7 @@ from meanfield.clip.subject import Subject, subject_of
 from meanfield.criticality import checked_numbers
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import NoCriticalPointError
+from meanfield.whole import whole_number
 
 __all__ = ["ClipDiagram", "ClipRegion", "clip_diagram"]
 
@@ -192,7 +193,7 @@ def clip_diagram(
     Source: Price et al. 2024, arXiv 2402.16184, figure 4 (slope and curvature over `m`).
     """
     q = variance("q", q)
-    size = Size(width_of(width), depth, weights)
+    size = Size(width_of(width), whole_number("depth", depth, least=0), weights)
     ensemble_of(weights)
     how, wanted = clip_named(clip), number("slope", slope)
     if sparsity is None:

@@ -4,8 +4,9 @@ from math import isfinite
 from typing import Any
 
 from meanfield.criticality import checked_numbers, checked_variances
+from meanfield.whole import whole_number
 
-_WIDEST = 100_000
+_WIDEST = 100_000  # beyond, the noise of a layer is too small to be followed
 
 __all__ = ["number", "positive", "share", "variance", "width_of"]
 
@@ -45,13 +46,4 @@ def variance(name: str, value: Any) -> float:
 
 def width_of(width: Any) -> int:
     """A number of neurons."""
-    if isinstance(width, bool) or not hasattr(width, "__index__"):
-        raise TypeError(f"width: must be a number of neurons, an integer; got {width!r}")
-    if int(width) < 1:
-        raise ValueError(f"width: must be a number of neurons, 1 or more; got {width!r}")
-    if int(width) > _WIDEST:
-        raise ValueError(
-            f"width: must be at most {_WIDEST} neurons, beyond which the noise of a layer is too "
-            f"small to be followed; got {width!r}"
-        )
-    return int(width)
+    return whole_number("width", width, most=_WIDEST)

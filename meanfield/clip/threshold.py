@@ -18,8 +18,8 @@ from meanfield.criticality import critical
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import NoCriticalPointError, UnresolvedError
 from meanfield.keywords import spelt
-from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.precision import EPS
+from meanfield.whole import whole_number
 
 __all__ = ["choice_at", "clip_threshold"]
 
@@ -102,7 +102,7 @@ def clip_threshold(
         0.89
     """
     q = variance("q", q)
-    width, depth = width_of(width), checked_depth(depth)
+    width, depth = width_of(width), whole_number("depth", depth, least=0)
     ensemble_of(weights)
     subject = subject_of(phi, sparsity, tau, q, clip_named(clip))
     given = {"slope": slope, "margin": margin, "risk": risk, "m": m}

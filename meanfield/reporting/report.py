@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
 from meanfield.keywords import spelt
-from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.reporting.chapters import (
     Entry,
     Section,
@@ -19,6 +18,7 @@ from meanfield.reporting.chapters import (
 from meanfield.reporting.citations import PAPERS
 from meanfield.reporting.findings import Findings, findings_of
 from meanfield.strict_json import strict_json
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,5 +166,5 @@ def report(
     activation = as_activation(phi)
     if q is not None:
         q = float(checked_variances("q", q))
-    found = findings_of(activation, q, checked_depth(depth, least=1), width_of(width))
+    found = findings_of(activation, q, whole_number("depth", depth), width_of(width))
     return Report(found, sections_of(found), references_of(found))

@@ -32,7 +32,7 @@ from meanfield.network import FixedPoint, Network
 from meanfield.width.averages import LEAST, averages, slope_averages
 from meanfield.width.kernels import kernels
 from meanfield.width.recursion import carried
-from meanfield.width.sizes import checked_depth
+from meanfield.width.sizes import depth_of
 
 __all__ = ["diagonal", "fluctuations", "tangent_kernel"]
 
@@ -78,7 +78,7 @@ def tangent_kernel(
         array([[6.     , 3.48204],
                [3.48204, 6.     ]])
     """
-    net, depth = network_of(network), checked_depth(depth)
+    net, depth = network_of(network), depth_of(depth)
     if correlation is None:
         kernel, _ = kernels(network, depth, q)
         return diagonal(net, kernel, weight_rate, bias_rate)
