@@ -4,12 +4,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from meanfield.cli.arguments import add_activation, add_command, add_json, load
-from meanfield.cli.output import add_output, is_picture, new_figure, print_json, write_json
+from meanfield.cli.output import add_output, new_figure, print_json, write_output
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
+    from matplotlib.figure import Figure
 
     from meanfield.activation import Activation
     from meanfield.phase import PhaseDiagram
@@ -80,15 +79,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         print(diagram)
     units = {"variance": "variance", "std": "standard deviation"}[args.axes]
-    for path in args.output:
-        if is_picture(path):
-            _draw(path, diagram, args.colour, units)
-        elif path.suffix == ".json":
-            write_json(path, diagram.to_dict())
-        else:
-            diagram.save(path)
-        if not args.json:
-            print(f"wrote {path}")
+    write_output(args, diagram.save, lambda: _drawn(diagram, args.colour, units))
 
 
 def _grid(
@@ -155,11 +146,10 @@ def _computed(
     return replace(parts[0], **whole, bias_var=bias_var) if len(parts) > 1 else parts[0]
 
 
-def _draw(path: "Path", diagram: "PhaseDiagram", colour: str, units: str) -> None:
+def _drawn(diagram: "PhaseDiagram", colour: str, units: str) -> "Figure":
     from meanfield import plot
 
-    with plot.style():
-        figure = new_figure(6.4, 4.8)
-        ax = plot.phase_diagram(diagram, figure.subplots(), colour=colour, units=units)
-        ax.set_title(f"phases of {diagram.activation.name}")
-        figure.savefig(path)
+    figure = new_figure(6.4, 4.8)
+    ax = plot.phase_diagram(diagram, figure.subplots(), colour=colour, units=units)
+    ax.set_title(f"phases of {diagram.activation.name}")
+    return figure
