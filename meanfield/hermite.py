@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from meanfield.activation import Activation, as_activation
 from meanfield.arrays import ArrayResult
 from meanfield.criticality import checked_variances
+from meanfield.keywords import spelt
 from meanfield.legendre import WEIGHTS, nodes
 from meanfield.precision import EPS
 from meanfield.sides import side_of, subdivided
@@ -52,6 +53,7 @@ class HermiteCoefficients(ArrayResult):
         return f"HermiteCoefficients({self.activation.name}, q={self.q:.6g}, {shown})"
 
 
+@spelt
 def hermite_coefficients(
     phi: Callable | str | Activation, q: float = 1.0, count: int = 64
 ) -> HermiteCoefficients:

@@ -19,6 +19,7 @@ from meanfield.clip.subject import Subject, subject_of
 from meanfield.criticality import checked_numbers
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import NoCriticalPointError
+from meanfield.keywords import spelt
 from meanfield.whole import whole_number
 
 __all__ = ["ClipDiagram", "ClipRegion", "clip_diagram"]
@@ -148,6 +149,7 @@ class ClipDiagram:
         return "\n".join(lines)
 
 
+@spelt
 def clip_diagram(
     phi: Callable | str | Activation,
     sparsity: ArrayLike | None = None,

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.maps.correlation import correlation_map
 from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network
@@ -109,6 +110,7 @@ class FiniteWidthPair(Layered):
         return "\n".join([line, *(f"  warning: {text}" for text in self.warnings)])
 
 
+@spelt
 def finite_width_pair(
     network: Network | FixedPoint,
     depth: int,

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.keywords import spelt
 from meanfield.maps.correlation import correlation_map
 from meanfield.maps.variance import network_of, variance_map
 from meanfield.network import FixedPoint, Network
@@ -39,6 +40,7 @@ __all__ = ["diagonal", "fluctuations", "tangent_kernel"]
 Array = NDArray[np.float64]
 
 
+@spelt
 def tangent_kernel(
     network: Network | FixedPoint,
     depth: int,
