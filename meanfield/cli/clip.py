@@ -135,6 +135,7 @@ def _table(args: argparse.Namespace, phi: Any, options: dict[str, Any]) -> None:
 def _choice(args: argparse.Namespace, phi: Any, tau: Any, options: dict[str, Any]) -> None:
     """One clip level."""
     from meanfield.clip import clip_threshold
+    from meanfield.clip.diagram import diagrams_around
     from meanfield.simulation.run import simulate
 
     sparsity, slope = (values and values[0] for values in (args.sparsity, args.slope))
@@ -154,33 +155,12 @@ def _choice(args: argparse.Namespace, phi: Any, tau: Any, options: dict[str, Any
             share, error = drawn.escaped(3 * choice.q), drawn.escaped_error(3 * choice.q)
             print(f"  of {drawn.draws} networks drawn {share:.3f} +- {error:.3f} exceed 3 q")
     if args.output:
-        around, trajectory = _diagrams(choice), choice.trajectory(choice.depth - 1)
+        around, trajectory = diagrams_around(choice), choice.trajectory(choice.depth - 1)
         write_output(
             args,
             lambda path: _save(path, choice, around[0], trajectory),
             lambda: _drawn(choice, *around, trajectory, drawn),
         )
-
-
-def _diagrams(choice: "ClipChoice") -> "tuple[ClipDiagram, ClipDiagram | None]":
-    """Curves through the choice and two sparsities beside it, and for a family the map."""
-    import numpy as np
-
-    from meanfield.clip import clip_diagram
-
-    subject = choice.subject
-    wanted = min(choice.slope, 0.999)
-    options: dict[str, Any] = {"slope": wanted, "q": choice.q, "clip": subject.clip.name,
-               "width": choice.width, "weights": choice.point.network.weights}  # fmt: skip
-    if subject.family is None:
-        return clip_diagram(subject.unclipped, **options), None
-    s = choice.sparsity
-    near = np.unique(np.clip([1.6 * s - 0.6, s, 1 - (1 - s) / 1.6], 0.01, 0.995))
-    curves = clip_diagram(subject.family.name, near, **options)
-    if subject.closed is None:  # each sparsity would take samples of its own
-        return curves, None
-    shares = np.linspace(min(0.5, 0.8 * s), max(0.97, 1 - (1 - s) / 4), 200)
-    return curves, clip_diagram(subject.family.name, shares, curves.m, **options)
 
 
 def _save(
@@ -202,22 +182,11 @@ def _save(
     )
 
 
-def _risk_levels(field: "ClipDiagram") -> Any:
-    """Levels at which one network in a hundred strays: smooth in the sparsity, so of a few rows."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    rows = np.linspace(0, len(field.sparsity) - 1, 9).astype(int)
-    some = replace(field, subjects=tuple(field.subjects[k] for k in rows))
-    return np.interp(field.sparsity, field.sparsity[rows], some.risk_levels(0.01))
-
-
 def _drawn(choice: "ClipChoice", curves: Any, field: Any, way: Any, drawn: Any) -> "Figure":
     """Five diagrams, or four where there is no map over sparsities."""
     from meanfield import plot
 
-    risks = {} if field is None else {0.01: _risk_levels(field)}
+    risks = {} if field is None else {0.01: field.risk_levels(0.01, rows=9)}
     figure = new_figure(15 if field is not None else 10, 8.4)
     panels = figure.subplots(2, 3 if field is not None else 2)
     plot.clip_curves(curves, panels[0, :2], choice=choice)

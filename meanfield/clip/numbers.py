@@ -8,7 +8,7 @@ from meanfield.whole import whole_number
 
 _WIDEST = 100_000  # beyond, the noise of a layer is too small to be followed
 
-__all__ = ["number", "positive", "share", "variance", "width_of"]
+__all__ = ["number", "positive", "share", "slope_of", "variance", "width_of"]
 
 
 def number(name: str, value: Any) -> float:
@@ -33,6 +33,16 @@ def share(name: str, value: Any, of: str) -> float:
     checked = number(name, value)
     if not 0 < checked < 1:
         raise ValueError(f"{name}: must be a share of {of}, above 0 and below 1; got {value!r}")
+    return checked
+
+
+def slope_of(slope: Any) -> float:
+    """A slope of the variance map at a fixed point that is stable."""
+    checked = number("slope", slope)
+    if not abs(checked) < 1:
+        raise ValueError(
+            f"slope: must be below 1 in magnitude, or the variance is not held at q; got {slope!r}"
+        )
     return checked
 
 
