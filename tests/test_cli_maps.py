@@ -8,8 +8,8 @@ import pytest
 
 import meanfield as mf
 from meanfield.cli import main
-from meanfield.cli.phase import around_the_edge
 from meanfield.files import read
+from meanfield.phase.window import around_the_edge
 from test_cli import strict_json
 
 HEADS = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
@@ -132,7 +132,7 @@ def test_bands_of_a_large_diagram_are_the_diagram(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = run(f"phase tanh {SMALL} --json", capsys)
-    monkeypatch.setattr("meanfield.cli.phase._BAND", 14)  # two rows of seven
+    monkeypatch.setattr("meanfield.phase.window._BAND", 14)  # two rows of seven
     assert run(f"phase tanh {SMALL} --json", capsys) == whole
 
 
@@ -144,7 +144,7 @@ def test_phase_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "sin", "gaussian"])
 def test_the_default_range_holds_the_edge_of_chaos(activation: str) -> None:
-    weight_var, bias_var = around_the_edge(mf.Activation(activation))
+    weight_var, bias_var = around_the_edge(mf.Activation(activation), 256)
     line = mf.critical_line(activation, np.geomspace(0.1, 10, 41))
     inside = (line.weight_var > weight_var[0]) & (line.weight_var < weight_var[-1])
     assert np.any(inside & (line.bias_var <= bias_var[-1]))
