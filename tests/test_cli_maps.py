@@ -7,19 +7,13 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+from commands import HEADS, run, strict_json
 from meanfield.cli import main
 from meanfield.files import read
 from meanfield.phase.window import around_the_edge
-from test_cli import strict_json
 
-HEADS = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 CRELU = "crelu --tau 1.2815515655446004 --m 1.6106 --weight-var 10.195 --bias-var 0.6204"
 SMALL = "--weight-var 0.5 4 7 --bias-var 0 0.5 5"
-
-
-def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(arguments.split()) == 0
-    return capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", ["maps tanh", f"phase tanh {SMALL}"])

@@ -9,18 +9,13 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+from commands import run, strict_json
 from meanfield import plot
 from meanfield.cli import main
 from meanfield.files import read
 from pictures import forbid_side_effects, labelled
-from test_cli import strict_json
 
 WIDTH = "width tanh --depth 12 --width 50"
-
-
-def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(arguments.split()) == 0
-    return capsys.readouterr().out
 
 
 # -- the command ----------------------------------------------------------------------------------
