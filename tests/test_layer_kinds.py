@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 import meanfield as mf
 import meanfield.layers as ml
 from finite import at_infinite_width, check_within_3_standard_errors
+from meanfield import ensembles
 from meanfield.layers.state import start
 from test_layers import pair
 
 
-def agrees(layer: ml.Layer, q: tuple[float, float], c: float) -> None:
+def agrees(layer: ml.Layer, q: tuple[float, float], c: float, draws: int = 200) -> None:
     """Mean squares and products of finite networks, two inputs, against the map."""
     trace = ml.propagate(layer, q, np.array([[1, c], [c, 1]]))
 
@@ -25,7 +26,7 @@ def agrees(layer: ml.Layer, q: tuple[float, float], c: float) -> None:
 
     v = trace.variance[-1]
     expected = np.array([*v, trace.correlation[-1][0, 1] * math.sqrt(np.prod(v))])
-    check_within_3_standard_errors(at_infinite_width(products, 100, 200, seed=3), expected)
+    check_within_3_standard_errors(at_infinite_width(products, 100, draws, seed=3), expected)
 
 
 FINITE = {
@@ -48,6 +49,54 @@ FINITE = {
 def test_finite_networks(name: str) -> None:
     q = (1.0, 1.0) if name == "attention" else (0.7, 1.9)
     agrees(FINITE[name], q, 0.4)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        ensembles.LowRank(0.5), ensembles.MaskedOrthogonal(0.3), ensembles.BlockSparse(0.25),
+        "orthogonal",
+    ],
+    ids=str,
+)  # fmt: skip
+def test_ensembles_of_dense_layers(weights: str | ensembles.Ensemble) -> None:
+    """Nait Saada et al. 2024: the maps of Gaussian weights, in networks that draw the ensemble."""
+    layer = ml.repeat(ml.serial(ml.activation("tanh"), ml.dense(1.8, 0.1, weights)), 2)
+    gaussian = ml.repeat(ml.serial(ml.activation("tanh"), ml.dense(1.8, 0.1)), 2)
+    same = [ml.propagate(each, 1.3, 0.4) for each in (layer, gaussian)]
+    for one, other in zip(*(vars(trace).values() for trace in same), strict=True):
+        assert isinstance(one, ml.Layer) or np.array_equal(one, other)
+    agrees(layer, (0.7, 1.9), 0.4, draws=80)
+
+
+def test_sparse_rotations_in_relu_layers() -> None:
+    """Of laws that are even `E[relu^2]` is half the variance, at any width.
+
+    Other means are those of Gaussian weights at widths that no network has: each rotation leaves
+    3/4 of the fourth powers of two rows, which it doubles, so that they fall as `(d n)^(-1/4)`.
+    """
+    layer = ml.serial(ml.activation("relu"), ml.dense(1.8, 0.1, ensembles.SparseOrthogonal(0.1)))
+    expected = ml.propagate(ml.repeat(layer, 2), 1.3).variance[-1:]
+
+    def squares(width: int, rng: np.random.Generator) -> np.ndarray:
+        x = pair(width, (1.3, 1.3), 0.0, rng)[:1]
+        return np.array([np.mean(ml.repeat(layer, 2).sample(x, rng) ** 2)])
+
+    check_within_3_standard_errors(at_infinite_width(squares, 40, 100), expected)
+
+
+def test_finite_layers_draw_their_ensemble() -> None:
+    rng = np.random.default_rng(0)
+
+    def matrix(weights: str | ensembles.Ensemble) -> np.ndarray:
+        return ml.dense(2.0, weights=weights).sample(np.eye(60), rng).T
+
+    assert np.linalg.matrix_rank(matrix(ensembles.LowRank(0.25))) == 15
+    sparse = matrix(ensembles.SparseOrthogonal(0.2))
+    np.testing.assert_allclose(sparse @ sparse.T, 2 * np.eye(60), atol=1e-12)
+    assert 0.2 <= np.mean(sparse != 0) < 0.24
+    assert len(np.unique(matrix(ensembles.BlockSparse(0.2)) != 0, axis=0)) == 5
+    assert np.max(np.abs(matrix("uniform"))) <= math.sqrt(3 * 2 / 60)
 
 
 @pytest.mark.parametrize(
@@ -193,9 +242,16 @@ def test_convolution_modes() -> None:
     assert np.all(ml.fourier_modes(ml.convolution(3, 1.0, weights="delta-orthogonal"), n) == 1)
 
 
-@pytest.mark.parametrize("weights", ["gaussian", "delta-orthogonal"])
-@pytest.mark.parametrize("image", [None, (2, 3)])
-def test_convolution_of_finite_width(image: tuple[int, int] | None, weights: str) -> None:
+@pytest.mark.parametrize(
+    ("image", "weights"),
+    [
+        (None, "gaussian"), ((2, 3), "gaussian"), (None, "delta-orthogonal"),
+        ((2, 3), "delta-orthogonal"), ((2, 3), "orthogonal"),
+    ],
+)  # fmt: skip
+def test_convolution_of_finite_width(
+    image: tuple[int, int] | None, weights: str | ensembles.Ensemble
+) -> None:
     n = 6
     layer = ml.serial(
         ml.convolution(3, 1.5, 0.1, weights, image), ml.activation("tanh"),
@@ -336,7 +392,12 @@ BAD = [
     (lambda: ml.kept_variance(0.5, by="size"), "by: must be"),
     (lambda: ml.maxout(0), "rank: must be"),
     (lambda: ml.convolution(4, 1.0), "kernel: must be an odd number"),
-    (lambda: ml.convolution(3, 1.0, weights="orthogonal"), "weights: must be"),
+    (lambda: ml.convolution(3, 1.0, weights="haar"), "weights: must be"),
+    (lambda: ml.dense(1.0, weights="low-rank"), "weights: must be"),
+    (
+        lambda: ml.convolution(3, 1.0, weights=ensembles.SparseOrthogonal(0.5)),
+        "weights: .* square",
+    ),
     (lambda: ml.batch_norm(3), "batch: must be above 3"),
     (lambda: ml.propagate(ml.batch_norm(16)), "batch_norm: needs inputs"),
     (
