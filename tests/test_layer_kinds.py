@@ -339,53 +339,6 @@ def test_modes_fall_with_their_depth_scales(chi1: float) -> None:
         assert scales[mode] == pytest.approx(-1 / math.log(abs(expected)), rel=1e-12)
 
 
-def test_uniform_attention() -> None:
-    """Noci et al. 2022: rank collapses after a few layers, not with `1/L` branches."""
-    block = ml.residual(ml.attention(tokens=64))
-    assert ml.propagate(ml.repeat(block, 10), 1.0, 0.0).correlation[-1] == pytest.approx(
-        0.941, abs=5e-4
-    )
-    for depth in (50, 200):
-        scaled = ml.residual(ml.attention(tokens=64), scale=lambda depth: depth**-0.5)
-        c = ml.propagate(ml.repeat(scaled, depth), 1.0, 0.0).correlation[-1]
-        assert c == pytest.approx(0.026, abs=5e-4)
-
-
-@given(q=st.floats(0.1, 5), c=st.floats(0, 0.95), ratio=st.floats(1.01, 20))
-def test_attention_condenses_above_beta_c(q: float, c: float, ratio: float) -> None:
-    critical = ml.critical_beta(q, q * c)
-    below = ml.propagate(ml.attention(beta=0.99 * critical), q, c)
-    assert below.variance[-1] == pytest.approx(q * c, abs=1e-14 * q) and below.error[-1] < 1e-12
-    above = ml.propagate(ml.attention(beta=ratio * critical, tokens=1e6), q, c)
-    share = 1 - 1 / ratio
-    assert above.variance[-1] == pytest.approx(q * (c + (1 - c) * share), abs=1.1e-6 * q)
-    bound = above.variance[-1] * above.error[-1]
-    assert bound >= q * (1 - c) * 0.65 / math.sqrt(math.log(1e6))
-    assert np.isnan(above.gradient[-1])
-
-
-@pytest.mark.parametrize("c", [0.0, 0.3, 0.8])
-@pytest.mark.parametrize("ratio", [0.5, 1.0, 1.6, 3.0])
-def test_attention_of_finite_sequences(c: float, ratio: float) -> None:
-    """256 tokens of width 256, below and above `beta_c`: within what `error` says, and 3 SE."""
-    tokens, width = 256, 256
-    layer = ml.attention(1.3, beta=ratio * ml.critical_beta(1.0, c), tokens=tokens)
-    trace = ml.propagate(layer, 1.0, c)
-    rng, found = np.random.default_rng(0), np.empty((30, 2))
-    for draw in range(30):
-        common, own = rng.normal(size=width), rng.normal(size=(tokens, width))
-        y = layer.sample(math.sqrt(c) * common + math.sqrt(1 - c) * own, rng)
-        size = np.mean(y**2)
-        found[draw] = size, (tokens * np.mean(np.mean(y, axis=0) ** 2) - size) / (tokens - 1)
-    error = np.std(found, axis=0) / math.sqrt(30)
-    variance, one_minus = trace.variance[-1], trace.one_minus[-1]
-    off = np.abs(np.mean(found, axis=0) - variance * np.array([1, 1 - one_minus]))
-    allowed = trace.error[-1] * variance  # of 1 - c it is larger
-    assert off[0] <= 1.3 * (1 - c) * 0.7 / math.sqrt(math.log(tokens)) + 3 * error[0]
-    assert off[1] <= 1.3 * (1 - c) * tokens ** (-(1 - c) / (1 + c)) + 3 * error[1]
-    assert off[0] <= allowed + 3 * error[0]
-
-
 BAD = [
     (lambda: ml.dropout(1.0), "rate: must be in"),
     (lambda: ml.kept_variance(0.0), "keep: must be in"),
@@ -405,9 +358,6 @@ BAD = [
         "behind a batch norm of 16 inputs",
     ),
     (lambda: ml.propagate(ml.layer_norm(), q=0.0), "norm: a signal of variance 0"),
-    (lambda: ml.attention(beta=-1.0), "beta: must be"),
-    (lambda: ml.attention(tokens=1), "tokens: must be"),
-    (lambda: ml.propagate(ml.attention(tokens=64), 1.0, -0.9), "attention: 64 tokens have"),
     (lambda: ml.averaged(0, 1.0), "models: must be at least 1"),
     (lambda: ml.both_signs().sample(np.ones((1, 3)), np.random.default_rng(0)), "both_signs: "),
     (
@@ -422,12 +372,6 @@ BAD = [
     ),
     (lambda: ml.fourier_modes(ml.convolution(3, 1.0)), "positions: must be a size"),
     (lambda: ml.mode_depth_scales(ml.convolution(3, 1.0), -1.0, 4), "chi1: must be >= 0"),
-    (
-        lambda: ml.attention(beta=1.0, tokens=8).sample(np.ones((4, 4)), np.random.default_rng(0)),
-        "attention: a sequence of 8 tokens",
-    ),
-    (lambda: ml.critical_beta(1.0, 1.0), "q, p: must have"),
-    (lambda: ml.propagate(ml.attention(), q=1.0), "attention: needs tokens"),
 ]
 
 
