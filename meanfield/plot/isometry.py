@@ -64,7 +64,7 @@ def isometry(
     if known:
         # the best of the table: the caller may have asked for other q
         q = min((row.q for row in known), key=lambda q: abs(np.log(q / _asked(result, known))))
-        best = {row.weights: row.spectrum for row in known if row.q == q}
+        best = {str(row.weights): row.spectrum for row in known if row.q == q}
         spectra(best, ax[1])
         ax[1].set_title(f"at $q$ = {q:.4g}")
     if growing is not None:
