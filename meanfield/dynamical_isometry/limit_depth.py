@@ -1,7 +1,7 @@
 """From which depth on the largest singular value is that of the universality class."""
 
 from collections.abc import Callable
-from math import inf, log
+from math import inf, log, nan
 
 import numpy as np
 
@@ -20,6 +20,7 @@ __all__ = ["depth_of_limit", "log_largest"]
 _DEEPEST = 1 << 30
 _STEP = 2**0.5
 _SURE = 12  # steps on which the difference must have fallen, all within the tolerance
+_FEW = 4
 _ROUNDS = 8
 _ROUNDING = 1e-3
 
@@ -55,19 +56,26 @@ def depth_of_limit(
     limit = 2 * log(universality(activation).spectrum(variance).s_max)
 
     def off(depth: int) -> float:
-        """The relative difference; infinite where there is no such network."""
+        """The relative difference; nan where no q keeps the variance, inf if it is not known."""
         try:
             q = q_for_depth(activation, depth, variance)
+        except ValueError:
+            return nan
+        try:
             return abs(np.expm1(log_largest(activation, q, depth) - limit))
-        except (ValueError, UnresolvedError):
+        except UnresolvedError:
             return inf
 
     # the difference may change its sign: it must be small from there on, and falling
     depths, offs = [1], [off(1)]
     while not _settled(offs[-_SURE:], tolerance):
-        depths.append(max(depths[-1] + 1, round(_STEP * depths[-1])))
-        offs.append(off(depths[-1]))
-        if depths[-1] > _DEEPEST:
+        deeper = max(depths[-1] + 1, round(_STEP * depths[-1]))
+        further = off(deeper)
+        if np.isnan(further) and _settled(offs[-_FEW:], tolerance, _FEW):
+            break  # as far as the edge of chaos is known
+        depths.append(deeper)
+        offs.append(further)
+        if deeper > _DEEPEST or np.isnan(further):
             raise UnresolvedError(_why_not(activation, limit, depths, offs, tolerance))
     bad = np.flatnonzero(np.array(offs) > tolerance)
     if not len(bad):
@@ -79,9 +87,9 @@ def depth_of_limit(
     return high
 
 
-def _settled(offs: list[float], tolerance: float) -> bool:
+def _settled(offs: list[float], tolerance: float, steps: int = _SURE) -> bool:
     """Whether the last differences are all small, and fall but for rounding."""
-    if len(offs) < _SURE or max(offs) > tolerance:
+    if len(offs) < steps or not max(offs) <= tolerance:
         return False
     return bool(np.all(np.diff(offs) <= _ROUNDING * tolerance))
 
@@ -118,6 +126,11 @@ def _why_not(
             f"depth, and not {np.exp(0.5 * limit):.4g} as in the limit; compare quantiles instead"
         )
     last = offs[-1]
+    if np.isnan(last):
+        return (
+            f"{name}: no q on the edge of chaos keeps the variance at {depths[-1]} layers, before "
+            "which the limit is not reached; allow a larger variance or tolerance"
+        )
     return (
         f"{name}: at {depths[-1]} layers the largest s^2 is off by {last:.2g}, more than "
         f"{tolerance:g} or not falling yet; allow a larger tolerance"
