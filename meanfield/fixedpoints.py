@@ -18,6 +18,7 @@ import numpy as np
 from meanfield.activation import LEAST_REACH, Activation
 from meanfield.criticality import depth_scale
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.maps.correlation import correlation_map
 from meanfield.maps.moment import second_moment
 from meanfield.maps.powers import NEAREST
@@ -164,6 +165,7 @@ class FixedPoints(Sequence[FixedPoint]):
         return plot.variance_map(self, ax=ax, **options)
 
 
+@spelt
 def fixed_points(network: Network | FixedPoint) -> FixedPoints:
     r"""All fixed points `q = V(q)` of a network, stable and not, and what depth does around them.
 

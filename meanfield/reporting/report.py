@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meanfield import files
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
 from meanfield.keywords import spelt
-from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.reporting.chapters import (
     Entry,
     Section,
@@ -20,6 +21,7 @@ from meanfield.reporting.citations import PAPERS
 from meanfield.reporting.findings import Findings, findings_of
 from meanfield.reporting.numbers import numbers_of
 from meanfield.strict_json import strict_json
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,7 +109,7 @@ class Report:
 
         return plot.report(self, ax=ax)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | PathLike[str]) -> Path:
         """Write it: `.html` (one self-contained page), `.json`, `.txt`, or its figure.
 
         Args:
@@ -116,27 +118,19 @@ class Report:
         Raises:
             ValueError: the suffix is another.
         """
-        path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix in (".png", ".pdf", ".svg"):
+        from meanfield.reporting.html import page
+
+        def picture(path: Path) -> None:
             from meanfield.plot.report import figure
 
             figure(self).savefig(path)
-            return
-        if suffix == ".html":
-            from meanfield.reporting.html import page
 
-            text = page(self)
-        elif suffix == ".json":
-            text = strict_json(self.to_dict()) + "\n"
-        elif suffix == ".txt":
-            text = f"{self}\n"
-        else:
-            raise ValueError(
-                "path: the suffix must be one of .html, .json, .txt, .png, .pdf, .svg, got "
-                f"{suffix!r}"
-            )
-        path.write_text(text, encoding="utf-8")
+        texts = {
+            ".html": files.text(lambda: page(self)),
+            ".json": files.text(lambda: strict_json(self.to_dict())),
+            ".txt": files.text(lambda: str(self)),
+        }
+        return files.save(path, texts | dict.fromkeys((".png", ".pdf", ".svg"), picture))
 
 
 @spelt
@@ -176,5 +170,5 @@ def report(
     activation = as_activation(phi)
     if q is not None:
         q = float(checked_variances("q", q))
-    found = findings_of(activation, q, checked_depth(depth, least=1), width_of(width))
+    found = findings_of(activation, q, whole_number("depth", depth), width_of(width))
     return Report(found, sections_of(found), references_of(found))
