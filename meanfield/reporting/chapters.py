@@ -151,8 +151,9 @@ def _critical(found: Findings) -> tuple[Entry, ...]:
         Entry(
             "q",
             digits(float(point.q), e.get("q")),
-            "The variance of the pre-activations, in every layer. Scale the inputs so that their "
-            f"mean square is {float(point.input_second_moment):.6g}.",
+            "The variance of the pre-activations, in every layer. In the first it takes inputs of "
+            f"mean square {float(point.input_second_moment):.6g}: tell initializer(point, "
+            "input_second_moment=...) what yours have (init_ of torch takes them to have 1).",
         ),
         Entry("slope V'(q)", digits(float(point.variance_slope), e.get("variance_slope")),
               _stability(found)),
