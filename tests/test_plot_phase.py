@@ -317,6 +317,7 @@ def test_keywords_reach_the_edge(erf: Diagram, ax: Any) -> None:
     ("options", "message"),
     [
         ({"colour": "blue"}, "colour: must be one of phase, depth_scale_c"),
+        ({"color": "q"}, "color: is that of the edge of chaos; the field shown is colour='q'"),
         ({"units": "std"}, "units: must be one of 'variance', 'standard deviation'"),
         ({"contours": [0]}, "contours: must be depth scales"),
     ],
