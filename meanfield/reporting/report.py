@@ -19,6 +19,7 @@ from meanfield.reporting.chapters import (
 )
 from meanfield.reporting.citations import PAPERS
 from meanfield.reporting.findings import Findings, findings_of
+from meanfield.reporting.numbers import numbers_of
 from meanfield.strict_json import strict_json
 from meanfield.whole import whole_number
 
@@ -65,7 +66,9 @@ class Report:
                 if entry.advice:
                     lines.append(fill(entry.advice, _WRAP, initial_indent=" " * 6,
                                       subsequent_indent=" " * 6))  # fmt: skip
-            lines += [f"    {line}" for line in section.code]
+            for block in section.code:
+                lines.append(f"  {block.title}")
+                lines += [f"    {line}" for line in block.lines]
             lines.append("")
         lines.append("References (BibTeX: meanfield.citation(key))")
         lines += [f"  {key}: {PAPERS[key]}" for key in self.references]
@@ -74,14 +77,21 @@ class Report:
     __repr__ = __str__
 
     def to_dict(self) -> dict[str, Any]:
-        """All that is told, by section and name."""
+        """All that is told: `numbers` for programs, and the sentences of each section.
+
+        `numbers` holds results by their kinds, as floats, booleans and names of verdicts; see
+        `meanfield.reporting.numbers`. In JSON an infinite number is the text `"inf"`.
+        """
         return {
             "activation": self.activation.name,
+            "depth": self.findings.depth,
+            "width": self.findings.width,
+            "numbers": numbers_of(self.findings),
             "sections": [
                 {
                     "title": section.title,
                     "entries": [entry._asdict() for entry in section.entries],
-                    "code": list(section.code),
+                    "code": {block.title: str(block) for block in section.code},
                 }
                 for section in self.sections
             ],

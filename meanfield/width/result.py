@@ -92,6 +92,11 @@ class FiniteWidth(Layered):
         relative = self.fluctuation + 2 / self.width
         return self.kernel * np.sqrt(np.maximum(relative, 0.0))
 
+    @property
+    def relative_std(self) -> Array:
+        """`sampled_variance_std` over the kernel: how different two networks drawn alike are."""
+        return self.sampled_variance_std / self.kernel
+
     @cached_property
     def gradient_log_norm(self) -> LogNorm:
         """Mean and variance of `ln |J u|^2`, `J` the Jacobian from the first layer to each.
