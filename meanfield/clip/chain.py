@@ -50,8 +50,9 @@ class Chain(NamedTuple):
 
     def __repr__(self) -> str:
         layers, cells = self.probability.shape
+        left = round(float(self.left[-1]), 12)  # less is rounding
         return (
-            f"Chain of {layers} layers: {round(float(self.left[-1]), 12):.2g} of the networks have left {cells} "
+            f"Chain of {layers} layers: {left:.2g} of the networks have left {cells} "
             f"cells from {self.edges[0]:.6g} to {self.edges[-1]:.6g}"
         )
 
