@@ -31,7 +31,7 @@ PRINTS: dict[str, tuple[Callable[[], Any], str]] = {
     "Noise": (lambda: choice().noise(), "Noise(kernel=0.128194, sampled=0.151988)"),
     "ClipTrajectory": (lambda: choice().trajectory(9), "10 layers, variance 1 to 1; of networks"),
     "Chain": (lambda: choice().chain(9), "Chain of 10 layers: 0 of the networks have left"),
-    "LogNorm": (lambda: relu().gradient_log_norm, "LogNorm of the gradient, exact: ln |J u|^2 has mean"),
+    "LogNorm": (lambda: relu().gradient_log_norm, "LogNorm of the gradient, exact: ln |J u|^2 has"),
     "Asymptote": (lambda: relu().asymptote, "V4/K^2 grows by 5 a layer (scale-invariant)"),
     "LogKernel": (lambda: relu().exact.log_kernel(), "LogKernel(mean=-0."),
     "ExactLaw": (lambda: relu().exact, "ExactLaw of slopes 0 and 1, weight_var 2 and q 1: 50"),
