@@ -17,7 +17,7 @@ from meanfield.activation import Activation, as_activation
 from meanfield.criticality import critical
 from meanfield.errors import MeanFieldError
 from meanfield.fixedpoints import FixedPoints, fixed_points
-from meanfield.network import FixedPoint, Network, Phase
+from meanfield.network import REACH, FixedPoint, Network, Phase
 from meanfield.scheme_rules import SCHEMES, Shape, spectral_norm
 
 if TYPE_CHECKING:
@@ -185,12 +185,12 @@ def _reach(points: FixedPoints, point: FixedPoint | None) -> float:
         growth = points.asymptotic_slope
         if growth == inf:
             return 0.0
-        return 6 / log(growth) if growth > 1 + _SAME else inf  # it grows by a power of depth
+        return REACH / log(growth) if growth > 1 + _SAME else inf  # it grows by a power of depth
     scales = [point.depth_scale_c]
     if point.q == 0:  # the signal dies as fast as its variance
         scales.append(point.depth_scale_q)
     known = [float(scale) for scale in scales if not np.isnan(scale)]
-    return 6 * min(known) if known else nan
+    return REACH * min(known) if known else nan
 
 
 @dataclass(frozen=True, eq=False, repr=False)
