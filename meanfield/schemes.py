@@ -19,6 +19,7 @@ from meanfield.errors import MeanFieldError
 from meanfield.fixedpoints import FixedPoints, fixed_points
 from meanfield.network import REACH, FixedPoint, Network, Phase
 from meanfield.scheme_rules import SCHEMES, Shape, spectral_norm
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from meanfield.phase import PhaseDiagram
@@ -144,11 +145,7 @@ def place(
     counts = {"fan_in": fan_in, "fan_out": fan_out, "in_degree": in_degree, "blocks": blocks,
               "branch_layers": branch_layers, "coordinates": coordinates}  # fmt: skip
     for name, value in counts.items():
-        least = 2 if name == "branch_layers" else 1
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name}: must be a whole number, got {value!r}")
-        if value < least:
-            raise ValueError(f"{name}: must be at least {least}, got {value}")
+        whole_number(name, value, least=2 if name == "branch_layers" else 1)
     if not 0 < omega < inf:
         raise ValueError(f"omega: must be a positive number, got {omega!r}")
     found = SCHEMES[scheme]
@@ -297,13 +294,11 @@ def compare(
         >>> [p.scheme for p in table.placements if p.reach >= 50]
         ['lecun', 'glorot', 'he', 'orthogonal', 'dag', 'eoi', ...]
     """
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer) or depth < 1:
-        raise ValueError(f"depth: must be a whole number of layers, at least 1, got {depth!r}")
-    activation = as_activation(phi)
+    depth, activation = whole_number("depth", depth), as_activation(phi)
     placements, missing = [], {}
     for name in NAMES:
         try:
-            placements.append(place(name, activation, fan_in, fan_out, blocks=int(depth)))
+            placements.append(place(name, activation, fan_in, fan_out, blocks=depth))
         except MeanFieldError as error:
             missing[name] = str(error)
-    return Comparison(activation, int(depth), tuple(placements), missing)
+    return Comparison(activation, depth, tuple(placements), missing)
