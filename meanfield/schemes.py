@@ -24,7 +24,7 @@ from meanfield.whole import whole_number
 if TYPE_CHECKING:
     from meanfield.phase import PhaseDiagram
 
-__all__ = ["NAMES", "Comparison", "Placement", "compare", "place"]
+__all__ = ["NAMES", "SchemeTable", "Placement", "compare", "place"]
 
 _START = 1.0  # variance of the pre-activations of the first layer
 _UNIFORM = 1 / 3  # mean square of coordinates on [-1, 1]
@@ -191,7 +191,7 @@ def _reach(points: FixedPoints, point: FixedPoint | None) -> float:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class SchemeTable:
     """All schemes that exist for an activation, as a table.
 
     Attributes:
@@ -276,7 +276,7 @@ def _cell(value: Any) -> str:
 
 def compare(
     phi: Callable | str | Activation, depth: int = 50, fan_in: int = 1024, fan_out: int = 1024
-) -> Comparison:
+) -> SchemeTable:
     """Every named scheme for an activation: where it lies, and whether it reaches a depth.
 
     Args:
@@ -286,7 +286,7 @@ def compare(
         fan_out: outputs, of which some schemes ask.
 
     Returns:
-        A `Comparison`, which prints as a table and has a `plot`.
+        A `SchemeTable`, which prints as a table and has a `plot`.
 
     Example:
         >>> import meanfield as mf
@@ -301,4 +301,4 @@ def compare(
             placements.append(place(name, activation, fan_in, fan_out, blocks=depth))
         except MeanFieldError as error:
             missing[name] = str(error)
-    return Comparison(activation, depth, tuple(placements), missing)
+    return SchemeTable(activation, depth, tuple(placements), missing)
