@@ -124,6 +124,7 @@ class Maxout(Layer):
             gaussian=False,
             error=pre.error + error,
             one_minus_error=pre.one_minus_error + error,
+            spread=pre.spread,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -182,8 +183,10 @@ class Gated(Layer):
             mean=np.zeros_like(linear.variance),
             tangent=linear.tangent * gate.covariance + gate.tangent * linear.covariance,
             gaussian=False,
-            error=linear.error + gate.error,
+            # whose squares are products of two sizes
+            error=linear.error + gate.error + linear.spread,
             one_minus_error=linear.one_minus_error + gate.one_minus_error,
+            spread=4 * linear.spread,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
