@@ -77,7 +77,7 @@ def _same(rank: int) -> tuple[Array, float]:
     from scipy.special import ndtr, owens_t
 
     u = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-    z, w = normal_rule(_FARTHEST, 6 if rank <= _SMOOTH else 14)
+    z, w = normal_rule(np.linspace(-_FARTHEST, _FARTHEST, 7 if rank <= _SMOOTH else 15))
     values = np.empty_like(u)
     for k, t in enumerate(0.5 * np.pi * (1 + u)):
         p, r = np.cos(t / 2) * z[:, None], np.sin(t / 2) * z
