@@ -9,6 +9,7 @@ from meanfield.spectrum.component import Component
 from meanfield.spectrum.curve import Sketch, follow, image, redrawn, sketch
 from meanfield.spectrum.distribution import Distribution
 from meanfield.spectrum.edges import Arc, arcs
+from meanfield.spectrum.law import SlopeLaw
 from meanfield.spectrum.single import single_layer
 from meanfield.spectrum.transform import Transform
 
@@ -24,7 +25,7 @@ def equal_layers(transform: Transform) -> tuple[Distribution, float]:
     """The law of `log s^2`, and a bound of the error of its distribution function."""
     if not len(transform.law.bands):
         return Distribution(1.0, ()), 0.0
-    if transform.on_axis:
+    if transform.on_axis and isinstance(transform.law, SlopeLaw):
         parts = single_layer(transform.law, transform.log_weight_var)
         parts = sorted([*(a[1:] for a in transform.atoms()), *parts], key=_top)
     else:

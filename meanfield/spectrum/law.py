@@ -12,7 +12,7 @@ Pieces on which `phi'` is constant are atoms, of exact probability.
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, log2, sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,7 @@ class SlopeLaw:
     bands: Array
     seen: Array
     turns: Array
+    roots: ClassVar = ()  # ends of bands at which a density is a square root: it is none
 
     @cached_property
     def nodes(self) -> tuple[Array, Array]:
@@ -116,9 +117,14 @@ class SlopeLaw:
         x, w = self.nodes
         return float((w @ (x - self.mean) ** 2).real) / self.mean**2 + self.at_zero
 
-    @np.errstate(all="ignore")  # at an atom of X nothing is finite
     def transforms(self, log_u: Complex) -> tuple[Complex, Complex, Complex]:
         """`m = E[X/(u - X)]`, `n = 1 + m` and `u m'`, above the axis or on its upper side."""
+        m, n, first, _ = self.sums(log_u)
+        return m, n, -first
+
+    @np.errstate(all="ignore")  # at an atom of X nothing is finite
+    def sums(self, log_u: Complex) -> tuple[Complex, Complex, Complex, Complex]:
+        """`E[X/(u-X)]`, `E[u/(u-X)]`, `E[uX/(u-X)^2]`, `E[u^2/(u-X)^2]`, on the upper side."""
         x, w = self.nodes
         u, size = np.exp(log_u), np.exp(log_u.real)
         atoms = self._at_atoms
@@ -136,10 +142,11 @@ class SlopeLaw:
             first[some] = ratio @ self._weights
             ratio *= ratio
             second[some] = ratio @ self._weights  # with one column BLAS would take threads
-        m, n = first[:, 0] / size, self.at_zero + first[:, 1] * (u / size)
+        turn = u / size
+        m, n = first[:, 0] / size, self.at_zero + first[:, 1] * turn
         for sum_ in (m, n):  # what rounding puts above the axis
             sum_.imag[sum_.imag >= 0] = -0.0
-        return m, n, -second[:, 0] / size * (u / size)
+        return m, n, second[:, 0] / size * turn, self.at_zero + second[:, 1] * turn**2
 
     def refined(self, u: Array) -> "SlopeLaw":
         """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
