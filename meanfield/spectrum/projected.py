@@ -100,7 +100,8 @@ class Projected:
         else:
             low = [0.0]
         ends = np.maximum(self._v(np.array([*low, *ends[not low :]])), 0.0)
-        return ends[: len(ends) // 2 * 2].reshape(-1, 2)
+        ends = ends[:-1] if ends[-1] == np.inf else np.append(ends, np.inf)
+        return ends.reshape(-1, 2)
 
     @np.errstate(all="ignore")
     def _on_axis(self, u: Array) -> tuple[Array, Array]:
