@@ -55,16 +55,15 @@ def _followed(transform: Transform) -> list[Any]:
         if law is not transform.law:
             transform = replace(transform, law=law)
             continue
-        found, above = [], 0.0
+        found, above, finer = [], 0.0, transform
         for arc, near in zip(where, known, strict=True):
             beyond = above + sum(mass for value, _, mass in atoms if value >= arc.high)
-            part, log_u = follow(transform, arc, near, beyond)
+            part, log_u, finer = follow(finer, arc, near, beyond)
             found.append((arc, part))
             points.append(np.exp(log_u[::_SOME]))
             above += part.whole
-        law = law.refined(np.concatenate([edges, *points]))
-        finer = replace(transform, law=law)
-        if law is transform.law or _same(transform, finer, np.log(np.concatenate(points))):
+        finer = replace(finer, law=finer.law.refined(np.concatenate([edges, *points])))
+        if finer.law is law or _same(transform, finer, np.log(np.concatenate(points))):
             break
         transform = finer
     placed = [(arc.high, part) for arc, part in _to_their_ends(transform, found)]
