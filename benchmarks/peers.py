@@ -123,20 +123,35 @@ def by_hermite(name: str, q: Any, moments: int = 2) -> list[Any]:
     return [f(ARRAYS, x) ** 2 @ _W / _ROOT for f in (case.phi, case.slope)[:moments]]
 
 
+def _dks_function(name: str) -> Callable:
+    if name == "clip":
+        return lambda x: import_module("autograd").numpy.clip(x, -1.0, 1.0)
+    by_name = import_module("dks.base.activation_getter").get_activation_function
+    return by_name({"gelu": "gelu_exact"}.get(name, name))
+
+
 def dks_moments() -> Callable[[str], list[float]]:
     """The quadrature of deep kernel shaping, for which it has no public name, at `q = 1`."""
     transform = import_module("dks.base.activation_transform")
-    by_name = import_module("dks.base.activation_getter").get_activation_function
     autograd = import_module("autograd")
 
     def moments(name: str) -> list[float]:
-        known = {"gelu": "gelu_exact"}.get(name, name)
-        clip = name == "clip"
-        f = (lambda x: autograd.numpy.clip(x, -1.0, 1.0)) if clip else by_name(known)
+        f = _dks_function(name)
         slope = autograd.elementwise_grad(f)
         return [transform._estimate_gaussian_mean(lambda x, g=g: g(x) ** 2) for g in (f, slope)]
 
     return moments
+
+
+def dks_covariance() -> Callable[[str, float], float]:
+    """Its double integral, at `q = 1` and a correlation; of `clip` it takes hours."""
+    transform = import_module("dks.base.activation_transform")
+
+    def covariance(name: str, c: float) -> float:
+        f, root = _dks_function(name), math.sqrt(1 - c * c)
+        return transform._estimate_2d_gaussian_mean(lambda x, y: f(x) * f(c * x + root * y))
+
+    return covariance
 
 
 def neural_tangents_moments() -> Callable[[str], list[float]]:

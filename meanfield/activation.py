@@ -151,6 +151,16 @@ class Activation:
         return isinstance(self.box, TracedFunction)
 
     @property
+    def source(self) -> Callable | str:
+        """What it was made of: a function or a name, and its `parameters` beside."""
+        return self._arguments[0]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters that it was made with, by name."""
+        return dict(self._arguments[3])
+
+    @property
     def given_kinks(self) -> Array | None:
         """The kinks that the caller vouched for."""
         return self._given_kinks

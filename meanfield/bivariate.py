@@ -39,6 +39,8 @@ _NEAR = 2.0**-6  # standard deviation of y, beside that panel, below which its p
 _CHUNK = 2048
 _ROUNDING = 100 * EPS  # of exponents up to 36, of sums over hundreds of nodes, twice
 _UNKNOWN = 0.05  # relative error of a moment that is no number to compute with
+_UNSURE = 1e-3  # error of a covariance, beside E[phi^2], with which it is none to give away
+_SEEN = 1 - np.array([0.0, 0.5, 0.9, 0.99])  # where one looks for that
 
 # exp(-x^2 / 2t) is analytic in log t in the strip |Im log t| < pi/2: 20 Chebyshev nodes on the
 # octave of the variance t of x leave 9.2^-20 = 5e-20. Where phi grows like exp(3x) it takes more.
@@ -158,9 +160,13 @@ def difference(f: Side, g: Side) -> Difference:
         series = panels.F @ to_series * weight
         if np.max(np.abs(series[..., -2:])) <= RESOLVED * np.max(np.abs(series[..., 0])):
             return _assembled(f, g, power, panels, to_series, tilt)
-    raise UnresolvedError(
-        f"{f.activation.name}: E[phi(u) phi(v)] cannot be computed at q = {f.scale**2:.6g}: phi "
-        "grows too fast; ask for a smaller q"
+    raise _grows_too_fast(f.activation, f.scale**2)
+
+
+def _grows_too_fast(activation: Activation, q: float) -> UnresolvedError:
+    return UnresolvedError(
+        f"{activation.name}: E[phi(u) phi(v)] cannot be computed at q = {q:.6g}: phi grows too "
+        "fast for pairs of inputs of this variance, though one of a smaller variance may do"
     )
 
 
@@ -248,11 +254,17 @@ class Covariance:
 
     @cached_property
     def _alike(self) -> Difference:
-        return difference(*self._sides(mirrored=False))
+        return self._known(difference(*self._sides(mirrored=False)))
 
     @cached_property
     def _opposite(self) -> Difference:
-        return difference(*self._sides(mirrored=True))
+        return self._known(difference(*self._sides(mirrored=True)))
+
+    def _known(self, made: Difference) -> Difference:
+        """The difference, if its errors are no larger than what is asked for."""
+        if not np.all(made(_SEEN).error <= _UNSURE * self.second_moment):
+            raise _grows_too_fast(self.activation, max(self.q))
+        return made
 
     def _sides(self, mirrored: bool) -> tuple[Side, Side]:
         """Both sides, reaching equally far: `v` goes where `u` goes, however small `phi(v)`."""

@@ -26,7 +26,7 @@ from meanfield.network import FixedPoint, Network, Phase
 from meanfield.precision import is_traced
 
 __all__ = ["CriticalLine", "Edge", "critical", "critical_line", "depth_scale", "edge_at",
-           "fixed_point", "reshaped"]  # fmt: skip
+           "fixed_point", "line_of", "reshaped"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -220,13 +220,13 @@ def critical_line(phi: Callable | str | Activation, q: ArrayLike) -> CriticalLin
         ([False, True], [nan, 0.875])
     """
     variances = checked_variances("q", q)
-    edge = edge_at(as_activation(phi), variances.ravel())
+    return line_of(reshaped(edge_at(as_activation(phi), variances.ravel()), variances.shape))
+
+
+def line_of(edge: Edge) -> CriticalLine:
+    """The curve through points of an `Edge` of arrays."""
     valid = edge.bias_var >= 0
     weight_var, bias_var, slope = (
-        np.where(valid, column, np.nan).reshape(variances.shape)
-        for column in (edge.weight_var, edge.bias_var, edge.slope)
+        np.where(valid, column, np.nan) for column in (edge.weight_var, edge.bias_var, edge.slope)
     )
-    shape = variances.shape
-    return CriticalLine(
-        variances, weight_var, bias_var, slope, valid.reshape(shape), edge.error.reshape(shape)
-    )
+    return CriticalLine(edge.q, weight_var, bias_var, slope, valid, edge.error)

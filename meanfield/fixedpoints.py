@@ -18,6 +18,7 @@ import numpy as np
 from meanfield.activation import LEAST_REACH, Activation
 from meanfield.criticality import depth_scale
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.maps.correlation import correlation_map
 from meanfield.maps.moment import second_moment
 from meanfield.maps.powers import NEAREST
@@ -60,6 +61,11 @@ class Verdict(Enum):
     COLLAPSES = (
         "variance collapses to 0: from every input the signal dies out; raise weight_var, or "
         "give the biases a variance"
+    )
+    FADES = (
+        "critical at zero: from every input the variance falls to 0, and gradients with it, but "
+        "not exponentially, mostly like a power of depth; use it for deep networks, or where the "
+        "variance is to stay take critical(phi, q=...)"
     )
     SEVERAL = (
         "several fixed points attract: which one is reached depends on the variance of the "
@@ -136,11 +142,15 @@ class FixedPoints(Sequence[FixedPoint]):
             cells = [*numbers, str(p.phase), str(p.stability)]
             lines.append("  " + "".join(f"{cell:<18}" for cell in cells) + intervals(p.basin or ()))
         lines.append(f"  {self.verdict}")
+        for p in self.points:
+            if not self.continuum and p.variance_slope == 1:
+                lines.append(f"  q = {p.q:.6g}: {p.marginality}")
         slope = digits(self.asymptotic_slope, self.asymptotic_error)
         lines.append(f"  V(q)/q goes to {slope} as q grows")
         if self.explodes:
             lines.append(f"  explodes: {intervals(self.explodes)}")
-        if self.unresolved:
+        known = self.verdict is Verdict.FADES and self.points[0].variance_power_law > 0
+        if self.unresolved and not known:  # near a marginal 0 of course it is so
             lines.append(f"  V(q) = q within its error: {intervals(self.unresolved)}")
         if self.end:
             lines.append(f"  searched up to q = {self.searched[1]:.3g}: {self.end}")
@@ -155,6 +165,7 @@ class FixedPoints(Sequence[FixedPoint]):
         return plot.variance_map(self, ax=ax, **options)
 
 
+@spelt
 def fixed_points(network: Network | FixedPoint) -> FixedPoints:
     r"""All fixed points `q = V(q)` of a network, stable and not, and what depth does around them.
 
@@ -245,7 +256,9 @@ def _point(network: Network, point: VariancePoint) -> FixedPoint:
         network, q, chi1, q_error, chi1_error
     )
     torn = Verdict.TORN if chi1 == inf else Verdict[phase.name]
-    verdict = Verdict.COLLAPSES if q == 0 and point.basin else torn
+    verdict = torn
+    if q == 0 and point.basin:
+        verdict = Verdict.FADES if point.stability == "marginal" else Verdict.COLLAPSES
     depth_scale_q, depth_scale_c = depth_scale(point.slope), depth_scale(correlation_slope)
     errors = {
         "q": q_error, "weight_var": 0.0, "bias_var": 0.0, "chi1": chi1_error,

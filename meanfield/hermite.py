@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from meanfield.activation import Activation, as_activation
 from meanfield.arrays import ArrayResult
 from meanfield.criticality import checked_variances
+from meanfield.keywords import spelt
 from meanfield.legendre import WEIGHTS, nodes
 from meanfield.precision import EPS
 from meanfield.sides import side_of, subdivided
+from meanfield.whole import whole_number
 
 __all__ = ["HermiteCoefficients", "hermite_coefficients"]
 
@@ -51,6 +53,7 @@ class HermiteCoefficients(ArrayResult):
         return f"HermiteCoefficients({self.activation.name}, q={self.q:.6g}, {shown})"
 
 
+@spelt
 def hermite_coefficients(
     phi: Callable | str | Activation, q: float = 1.0, count: int = 64
 ) -> HermiteCoefficients:
@@ -84,10 +87,7 @@ def hermite_coefficients(
     if variances.ndim:
         raise ValueError(f"q: must be one variance, got an array of shape {variances.shape}")
     variance = float(variances)
-    if isinstance(count, bool) or not isinstance(count, int | np.integer):
-        raise TypeError(f"count: must be a whole number, got {count!r}")
-    if not 1 <= count <= 4096:
-        raise ValueError(f"count: must be from 1 to 4096, got {count!r}")
+    count = whole_number("count", count, most=4096)
     activation = as_activation(phi)
     second = float(activation.moments(np.array([variance])).value[0, 1])
     sigmas, tail = _SIGMAS, np.inf

@@ -5,6 +5,7 @@ from math import inf, sqrt
 from typing import TYPE_CHECKING
 
 from meanfield.ensembles import ensemble_of
+from meanfield.keywords import spelt
 from meanfield.network import FixedPoint
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ __all__ = ["bias_initializer", "initializer"]
 Initializer = Callable[..., "jax.Array"]
 
 
+@spelt
 def initializer(point: FixedPoint, input_second_moment: float | None = None) -> Initializer:
     r"""Draws weights with `W_ij ~ N(0, weight_var / fan_in)`, or others of the same variance.
 
@@ -72,6 +74,7 @@ def initializer(point: FixedPoint, input_second_moment: float | None = None) -> 
     return drawn
 
 
+@spelt
 def bias_initializer(point: FixedPoint) -> Initializer:
     r"""Draws biases `b_i ~ N(0, bias_var)`.
 

@@ -110,7 +110,8 @@ class FixedPoint:
         depth_scale_c: the same for correlations; `trainable_depth` is six times as much.
         sparsity: `P(phi = 0)`.
         phase: a `Phase`.
-        stable: whether variances near `q` return to it (`|V'| < 1`); marginal ones do not.
+        stable: whether variances near `q` return to it as fast as `V'^depth` (`|V'| < 1`); where
+            `V' = 1` the point is marginal and not stable: see `variance_power_law`.
         error: bound of the relative error of `weight_var`, and of that of `bias_var` beside `q`;
             of that of `q` where the variances were given.
         errors: bounds of the absolute errors by field; what is printed stops at these digits.
@@ -176,6 +177,32 @@ class FixedPoint:
         """
         return 6 * self.depth_scale_c
 
+    @property
+    def variance_power_law(self) -> Any:
+        """`a = 2 / |V''(q)|` where `V'(q) = 1`: on the side that comes back, `|q_l - q| ~ a / l`.
+
+        From above where `V'' < 0`, as for tanh at `q = 0`, and from below where `V'' > 0`. nan
+        where `V'` is not 1, which is exponential, and where `V''` is 0 or infinite.
+        """
+        bend = np.abs(self.variance_curvature)
+        known = (self.variance_slope == 1) & (bend > 0) & (bend < np.inf)
+        with np.errstate(divide="ignore"):
+            law = np.where(known, 2 / bend, np.nan)
+        return law if law.ndim else float(law)
+
+    @property
+    def marginality(self) -> str:
+        """What becomes of a deviation where `V'(q) = 1`, in words; empty elsewhere."""
+        if self.variance_slope != 1:
+            return ""
+        law = float(self.variance_power_law)
+        if np.isnan(law):
+            return "marginal, V' = 1"
+        bend = self.variance_curvature
+        shown = digits(law, law * self.errors.get("variance_curvature", 0.0) / abs(bend))
+        side = "above" if bend < 0 else "below"
+        return f"marginal, V' = 1: from {side}, |q_l - q| falls like {shown} / l"
+
     def to_dict(self) -> dict[str, Any]:
         """All numbers, by name; arrays as lists, the activation and phase by their names."""
         numbers = {"activation": self.activation.name, "weights": str(self.network.weights)}
@@ -205,6 +232,8 @@ class FixedPoint:
         for name in _SHOWN:
             value = getattr(self, name)
             text = digits(value, self.errors.get(name)) if isinstance(value, float) else str(value)
+            if name == "stable" and self.marginality:
+                text += f" ({self.marginality})"
             if text == "nan" and name.startswith("depth_scale"):
                 text = "nan (its slope is above 1: distances grow)"
             lines.append(f"  {name:20} {text}")

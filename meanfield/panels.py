@@ -138,8 +138,10 @@ def resolve(box: Box, edges: Array, narrowest: float, floor: float = 0.0) -> Pan
         resolved = (smooth | noisy) & finite
         ended = resolved | (right - left <= narrowest * np.maximum(reach, floor))
         ended |= reach < _TINY
-        # where bisection gives up, nothing is known but the size
-        noises = [np.where(resolved, n, s) for n, s in zip(noises, sizes, strict=True)]
+        # where bisection gives up, or a bound of the noise overflows, the size is all that is known
+        noises = [
+            np.where(resolved & (n < np.inf), n, s) for n, s in zip(noises, sizes, strict=True)
+        ]
         panels = Panels(
             left, right, x, functions[0], functions[1] if len(functions) == 2 else None,
             noises[0], noises[-1] if len(noises) == 2 else np.zeros(len(left)), resolved,

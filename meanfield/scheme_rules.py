@@ -7,6 +7,8 @@ r"""Named initialisation schemes: what variance each gives to a layer, and what 
     PyTorch 1/3, biases 1/(3 fan_in)               Fixup 2 L^(-1/(m-1)) in L branches of m layers
     DAG 2/in_degree                                looks-linear 2, mirrored orthogonal blocks
 
+A whole graph of layers, each node with its in-degree, is `meanfield.layers.dag`.
+
 Three of them are no plain layers. What they do to a signal is what another network does:
 
     DAG            in_degree branches of variance 2/in_degree    of one layer of variance 2

@@ -83,12 +83,13 @@ class Placement:
                 f"  first layer weight_var {self.first_weight_var:.6g}: coordinates on [-1, 1] "
                 f"make q = {self.start:.6g}"
             )
+        reach = f"about {self.reach:.3g} layers far" if self.reach < inf else "through at any depth"
         return "\n".join(
             [
                 *lines,
                 f"  largest singular value {self.spectral_norm:.4g}, {self.norm_ratio:.4g} times "
                 "sqrt(fan_out/fan_in)",
-                f"  signals get about {self.reach:.3g} layers far",
+                f"  signals get {reach}",
                 f"  {self.verdict}",
             ]
         )

@@ -20,7 +20,8 @@ from meanfield.ensembles import Ensemble
 from meanfield.errors import MeanFieldError, NoCriticalPointError, UnresolvedError
 from meanfield.network import FixedPoint, Network, Phase
 
-__all__ = ["PER_DECADE", "critical_at_bias", "critical_points", "edge_table", "where_valid"]
+__all__ = ["PER_DECADE", "critical_at_bias", "critical_points", "edge_table", "valid_spans",
+           "where_valid"]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -90,20 +91,26 @@ def where_valid(activation: Activation) -> str:
         table = edge_table(activation)
     except MeanFieldError:
         return "No q that would do was found"
-    good = table.bias_var >= 0
-    if not np.any(good):
+    spans = valid_spans(activation)
+    if not spans:
         return (
             f"No q from {table.q[0]:.0e} to {table.q[-1]:.0e} would do: subtract its mean from "
             "the activation, or choose another"
         )
+    return "There is one for q from " + " and from ".join(f"{a:.4g} to {b:.4g}" for a, b in spans)
+
+
+def valid_spans(activation: Activation) -> list[tuple[float, float]]:
+    """Intervals of the `q` at which there is a critical point, as far as the edge is known."""
+    table = edge_table(activation)
+    good = table.bias_var >= 0
     crossings = _roots(activation, table, lambda e: (e.bias_var, e.bias_error, None))
-    ends = np.concatenate([[table.q[0]], crossings, [table.q[-1]]])
-    spans = [
-        f"{low:.4g} to {high:.4g}"
+    ends = [float(table.q[0]), *crossings, float(table.q[-1])]
+    return [
+        (low, high)
         for low, high in zip(ends[:-1], ends[1:], strict=True)
         if np.any(good & (table.q >= low) & (table.q <= high))
     ]
-    return f"There is one for q from {' and from '.join(spans)}"
 
 
 def critical_at_bias(

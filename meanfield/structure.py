@@ -57,7 +57,8 @@ def resolved_structure(f: Side, g: Side, power: int, t: Array) -> StructurePanel
         if count > _MOST_NODES:
             raise UnresolvedError(
                 f"{f.activation.name}: E[phi(u) phi(v)] is not resolved with {_MOST_NODES} nodes "
-                f"at q = {f.scale**2:.6g}; the activation is too rough there: ask for a smaller q"
+                f"at q = {f.scale**2:.6g}; the activation is too rough or grows too fast for pairs "
+                "of inputs of this variance, though one of a smaller variance may do"
             )
         F, size = (part.reshape(*y.shape, len(t)) for part in _even(f, g, y.ravel(), t))
         reduced = F / y[:, :, None] ** power

@@ -2,8 +2,10 @@
 
 import doctest
 from importlib import import_module
+from typing import Any
 
 import numpy as np
+import pytest
 
 DRAWS = 24
 
@@ -24,3 +26,36 @@ def assert_variances(squares: np.ndarray, q: float, width: int) -> None:
     assert np.all(standard_error < 0.15 * q)  # or else the next line says nothing
     correction = q * np.arange(1, len(mean) + 1) / width
     assert np.all(np.abs(mean - q) <= 4 * standard_error + correction), mean
+
+
+def mean_squares(model: Any, x: Any, kinds: Any) -> list[float]:
+    """Of the outputs of all layers of these kinds in a torch model, by forward hooks."""
+    torch: Any = pytest.importorskip("torch")
+
+    seen: list[float] = []
+    hooks = [
+        module.register_forward_hook(lambda _, __, out: seen.append(float((out**2).mean())))
+        for module in model.modules()
+        if isinstance(module, kinds)
+    ]
+    with torch.no_grad():
+        model(x)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def entries(weight: Any) -> np.ndarray:
+    """Those of a torch tensor."""
+    return weight.detach().double().numpy()
+
+
+def poisoned() -> Any:
+    """A torch model with a weight that is no number."""
+    torch: Any = pytest.importorskip("torch")
+
+    nn = torch.nn
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[1].weight[0] = float("nan")
+    return model

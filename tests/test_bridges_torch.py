@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import meanfield as mf
-from bridges import DRAWS, assert_variances, examples_run
+from bridges import DRAWS, assert_variances, entries, examples_run, mean_squares, poisoned
 
 torch = pytest.importorskip("torch", reason="pip install '.[torch]'")
 torch.set_num_threads(1)  # the matrices are small
@@ -19,25 +19,6 @@ pytestmark = pytest.mark.torch
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     torch.manual_seed(0)
-
-
-def mean_squares(model: Any, x: Any, kinds: Any) -> list[float]:
-    """Of the outputs of all layers of these kinds, by forward hooks."""
-    seen: list[float] = []
-    hooks = [
-        module.register_forward_hook(lambda _, __, out: seen.append(float((out**2).mean())))
-        for module in model.modules()
-        if isinstance(module, kinds)
-    ]
-    with torch.no_grad():
-        model(x)
-    for hook in hooks:
-        hook.remove()
-    return seen
-
-
-def entries(weight: Any) -> np.ndarray:
-    return weight.detach().double().numpy()
 
 
 def assert_second_moment(values: np.ndarray, expected: float) -> None:
@@ -300,13 +281,6 @@ def test_a_module_is_an_activation_and_a_layer_a_model() -> None:
     assert mf.bridges.torch.calculate_gain(tanh) == math.sqrt(tanh.weight_var)
 
 
-def poisoned() -> Any:
-    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
-    with torch.no_grad():
-        model[1].weight[0] = math.nan
-    return model
-
-
 @pytest.mark.parametrize(
     ("make", "options", "error", "message"),
     [
@@ -340,121 +314,3 @@ def test_points() -> None:
     init_(model, limit, input_second_moment=None)
     with pytest.raises(ValueError, match="input_second_moment: .*q = 0"):
         init_(model, limit)
-
-
-# -- audit -----------------------------------------------------------------------------------------
-
-
-def critical_net(depth: int = 6, width: int = 128, name: str = "tanh") -> Any:
-    parts = [p for _ in range(depth) for p in (nn.Linear(width, width), nn.Tanh())]
-    model = nn.Sequential(*parts)
-    init_(model, name)
-    return model
-
-
-def test_audit_measures_what_hooks_see() -> None:
-    model, x = critical_net(), torch.randn(12, 128)
-    result = mf.bridges.torch.audit(model, x)
-    np.testing.assert_allclose(result.variance, mean_squares(model, x, nn.Linear), rtol=1e-5)
-    assert result.layers == ("0", "2", "4", "6", "8", "10")
-    assert result.activations == (None, *["tanh"] * 5)
-    weight = entries(model[4].weight)
-    assert result.weight_var[2] == pytest.approx(128 * np.mean(weight**2))
-    assert result.bias_var[2] == pytest.approx(np.mean(entries(model[4].bias) ** 2))
-
-
-def test_audit_takes_the_gradient_of_the_loss() -> None:
-    model, x = critical_net(3), torch.randn(12, 128)
-    loss = lambda out: (out**3).sum()
-    result = mf.bridges.torch.audit(model, x, loss=loss)
-    z = [model[0](x)]
-    for k in (1, 3):
-        z.append(model[k : k + 2](z[-1]))
-    gradients = torch.autograd.grad(loss(torch.tanh(z[-1])), z)
-    squares = np.array([float((g**2).sum()) for g in gradients])
-    np.testing.assert_allclose(result.gradient, squares / squares[-1], rtol=1e-4)
-
-
-def test_audit_changes_nothing() -> None:
-    model = nn.Sequential(
-        nn.Linear(20, 64), nn.BatchNorm1d(64), nn.ReLU(inplace=True), nn.Dropout(0.2),
-        nn.Linear(64, 3),
-    )  # fmt: skip
-    x = torch.randn(16, 20, requires_grad=True)
-    before = {name: t.clone() for name, t in model.state_dict().items()}
-    state = torch.random.get_rng_state()
-    first, second = (mf.bridges.torch.audit(model, x).to_dict() for _ in range(2))
-    np.testing.assert_equal(first, second)
-    assert torch.equal(torch.random.get_rng_state(), state)
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, before[name]), name
-    assert all(p.grad is None for p in model.parameters()) and x.grad is None
-    assert not any(m._forward_hooks for m in model.modules())
-    assert first["notes"][0] == "the model was in training mode"
-    assert "4 stands more than one" in first["notes"][1]
-    frozen = model.eval().requires_grad_(False)
-    audit = mf.bridges.torch.audit(frozen, x.detach())
-    assert np.all(audit.gradient > 0)
-    # in evaluation mode a fresh batch norm does nothing
-    assert audit.activations == (None, "relu") and audit.notes == ()
-
-
-def test_audit_of_convolutions() -> None:
-    """The prediction knows which share of the field zero padding takes."""
-    model = nn.Sequential(
-        nn.Conv1d(16, 128, 5, padding=2), nn.ReLU(inplace=True),
-        nn.Conv1d(128, 128, 3, stride=2, groups=2, padding=1), nn.ReLU(),
-        nn.ConvTranspose1d(128, 64, 4, stride=2, padding=1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(64 * 20, 300),
-    )  # fmt: skip
-    init_(model, "relu")
-    result = mf.bridges.torch.audit(model, torch.randn(12, 16, 20))
-    assert result.activations == (None, "relu", "relu", "relu")
-    # of 20 positions 2 at each end see 3 and 4 of 5
-    share = (16 * 5 + 2 * (3 + 4)) / 100
-    assert result.predicted_variance[0] == pytest.approx(share * result.weight_var[0], rel=0.02)
-    error = 5 * math.sqrt(5 / 64) / math.sqrt(4)
-    assert np.all(np.abs(result.variance / result.step_variance - 1) <= error)
-    assert [f for f in result.findings if f.kind == "theory"] == []
-
-
-def test_audit_of_a_layer_used_twice_and_of_keywords() -> None:
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.one = nn.Linear(32, 32)
-
-        def forward(self, x: Any, again: Any) -> dict[str, Any]:
-            return {"out": self.one(torch.tanh(self.one(x))) * again}
-
-    x = {"x": torch.randn(12, 32), "again": torch.tensor(2.0)}
-    result = mf.bridges.torch.audit(Model(), x)
-    assert result.layers == ("one", "one (2)") and result.activations == (None, "tanh")
-    assert mf.bridges.torch.audit(Model(), tuple(x.values())).layers == ("one", "one (2)")
-
-
-def test_audit_finds_what_init_mends() -> None:
-    model = nn.Sequential(*[p for _ in range(12) for p in (nn.Linear(128, 128), nn.GELU())])
-    x = torch.randn(12, 128)
-    result = mf.bridges.torch.audit(model, x)
-    assert {finding.kind for finding in result.findings} == {"correlation", "gradient"}
-    assert "meanfield.bridges.torch.init_(model, 'gelu')" in result.verdict
-    init_(model, "gelu")
-    assert mf.bridges.torch.audit(model, x).findings == ()
-    half = mf.bridges.torch.audit(model.to(torch.bfloat16), x.to(torch.bfloat16))
-    assert half.activations[1:] == ("gelu",) * 11
-
-
-@pytest.mark.parametrize(
-    ("make", "batch", "error", "message"),
-    [
-        (lambda: "model", [[0.0]], TypeError, "model: must be a torch.nn.Module"),
-        (lambda: nn.Sequential(nn.LazyLinear(3)), [[0.0]], ValueError, "model: 0.weight is lazy"),
-        (poisoned, [[0.0] * 3], ValueError, "model: 1.weight is not finite"),
-        (lambda: nn.Linear(1, 2), [[math.nan]], ValueError, "batch: it has values that are not"),
-        (lambda: nn.Tanh(), [[0.0]], ValueError, "model: the batch went through no dense layer"),
-    ],
-)
-def test_audit_errors(make: Any, batch: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        mf.bridges.torch.audit(make(), torch.tensor(batch))

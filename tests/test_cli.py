@@ -1,10 +1,7 @@
 """The command line and the public names: what a person meets first."""
 
 import importlib
-import json
 import math
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,9 +9,9 @@ from typing import Any
 import pytest
 
 import meanfield as mf
+from commands import python, strict_json
 from meanfield.cli import main
 
-ROOT = Path(__file__).parents[1]
 USER_MODULE = """
 import jax.numpy as jnp
 
@@ -36,20 +33,6 @@ class Family:
 def fails(x):
     return jnp.sort(x)
 """
-
-
-def python(*args: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, *args], capture_output=True, text=True, env=environment, **kwargs
-    )
-
-
-def strict_json(text: str) -> Any:
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+from commands import HEADS, run, strict_json
 from meanfield.cli import main
-from test_cli import strict_json
-from test_cli_maps import HEADS, run
 
 
 def test_it_prints_the_choice(capsys: pytest.CaptureFixture[str]) -> None:

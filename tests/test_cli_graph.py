@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from commands import strict_json
 from meanfield.cli import main
 from meanfield.files import read
-from test_cli import strict_json
 
 
 @pytest.fixture

@@ -7,19 +7,13 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+from commands import HEADS, run, strict_json
 from meanfield.cli import main
-from meanfield.cli.phase import around_the_edge
 from meanfield.files import read
-from test_cli import strict_json
+from meanfield.phase.window import around_the_edge
 
-HEADS = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}
 CRELU = "crelu --tau 1.2815515655446004 --m 1.6106 --weight-var 10.195 --bias-var 0.6204"
 SMALL = "--weight-var 0.5 4 7 --bias-var 0 0.5 5"
-
-
-def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(arguments.split()) == 0
-    return capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", ["maps tanh", f"phase tanh {SMALL}"])
@@ -132,7 +126,7 @@ def test_bands_of_a_large_diagram_are_the_diagram(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = run(f"phase tanh {SMALL} --json", capsys)
-    monkeypatch.setattr("meanfield.cli.phase._BAND", 14)  # two rows of seven
+    monkeypatch.setattr("meanfield.phase.window._BAND", 14)  # two rows of seven
     assert run(f"phase tanh {SMALL} --json", capsys) == whole
 
 
@@ -144,7 +138,7 @@ def test_phase_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "sin", "gaussian"])
 def test_the_default_range_holds_the_edge_of_chaos(activation: str) -> None:
-    weight_var, bias_var = around_the_edge(mf.Activation(activation))
+    weight_var, bias_var = around_the_edge(mf.Activation(activation), 256)
     line = mf.critical_line(activation, np.geomspace(0.1, 10, 41))
     inside = (line.weight_var > weight_var[0]) & (line.weight_var < weight_var[-1])
     assert np.any(inside & (line.bias_var <= bias_var[-1]))

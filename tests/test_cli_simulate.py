@@ -6,17 +6,10 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+from commands import run, strict_json
 from meanfield.cli import main
-from test_cli import strict_json
 
 SMALL = "--width 16 --depth 4 --draws 16"
-
-
-def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(arguments.split()) == 0
-    captured = capsys.readouterr()
-    assert captured.err == ""  # no bar where nobody looks on
-    return captured.out
 
 
 def untimed(text: str) -> list[str]:

@@ -9,18 +9,13 @@ import numpy as np
 import pytest
 
 import meanfield as mf
+from commands import run, strict_json
 from meanfield import plot
 from meanfield.cli import main
 from meanfield.files import read
 from pictures import forbid_side_effects, labelled
-from test_cli import strict_json
 
 WIDTH = "width tanh --depth 12 --width 50"
-
-
-def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(arguments.split()) == 0
-    return capsys.readouterr().out
 
 
 # -- the command ----------------------------------------------------------------------------------
@@ -74,8 +69,8 @@ def test_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        ("--depth 0", 1, "depth: must be a number of layers, 1 or more, got 0"),
-        ("--width 0", 1, "width: a layer has at least 1 neuron"),
+        ("--depth 0", 1, "depth: must be from 1 to 10000000, got 0"),
+        ("--width 0", 1, "width: must be at least 1"),
         ("--weight-var 1", 1, "no stable fixed point"),
         ("--weight-var 1 --q -1", 1, "q: a variance must be finite and >= 0"),
     ],

@@ -119,6 +119,19 @@ def test_levels_of_a_risk() -> None:
     for share, m in zip([0.8, 0.9], levels, strict=True):
         choice = mf.clip_threshold("shifted_relu", share, m=m)
         assert choice.risk() == pytest.approx(0.05, rel=1e-6)
+    few = mf.clip_diagram("shifted_relu", [0.8, 0.85, 0.9], LEVELS, width=300)
+    assert few.risk_levels(0.05, rows=2) == pytest.approx([levels[0], levels.mean(), levels[1]])
+
+
+def test_a_risk_that_no_level_or_every_level_keeps() -> None:
+    diagram = mf.clip_diagram("shifted_relu", [0.3, 0.9], LEVELS, depth=20)
+    low, high = diagram.risk_levels(0.05)
+    assert low == np.inf and np.isfinite(high)
+    # less than the chain can tell: promised nowhere
+    assert np.isnan(mf.clip_diagram("shifted_relu", [0.9], LEVELS).risk_levels(1e-13)).all()
+    for risk, rows in ((1.5, None), (0.05, 1)):
+        with pytest.raises(ValueError, match="risk: must be a share|rows: must be at least 2"):
+            diagram.risk_levels(risk, rows)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +143,8 @@ def test_levels_of_a_risk() -> None:
         ({"sparsity": [0.5], "q": -1.0}, "q"), ({}, "sparsity, tau"),
         ({"phi": "tanh"}, "bounded"), ({"phi": "gelu", "sparsity": [0.5]}, "sparsity"),
         ({"sparsity": [0.5], "weights": "nothing"}, "weights"),
+        ({"sparsity": [0.5], "slope": 1.5}, "slope: must be below 1"),
+        ({"phi": lambda x: x + np.sign(x)}, "jumps at x = 0"),
     ],
 )  # fmt: skip
 def test_bad_input(arguments: dict[str, Any], words: str) -> None:

@@ -18,6 +18,7 @@ ALL = [
     ensembles.LowRank(0.25),
     ensembles.OrthogonalLowRank(0.5),
     ensembles.Sparse(0.2),
+    ensembles.BlockSparse(0.25),
     ensembles.MaskedOrthogonal(0.3),
     ensembles.MaskedOrthogonal(0.8),
     ensembles.SparseOrthogonal(0.3),
@@ -25,7 +26,7 @@ ALL = [
     ensembles.TruncatedNormal(),
     ensembles.DeltaOrthogonal(),
 ]
-SPREADS = [1, 0, 4, 1, 1, 1 - 0.09, 1 - 0.64, 0, 1, 1, 0]
+SPREADS = [1, 0, 4, 1, 1, 1, 1 - 0.09, 1 - 0.64, 0, 1, 1, 0]
 each = pytest.mark.parametrize("ensemble", ALL, ids=str)
 
 
@@ -93,6 +94,22 @@ def test_exactly_orthogonal_and_sparse() -> None:
         drawn = np.asarray(ensemble.draw(jax.random.key(0), 100, 100, 1.0, jnp.float64))
     np.testing.assert_allclose(drawn @ drawn.T, np.eye(100), atol=1e-13)
     assert 0.2 <= np.mean(drawn != 0) < 0.22  # the last rotation adds two rows at most
+
+
+def test_blocks_apart_from_their_order() -> None:
+    """Rows that share a column share all of them; each row has the whole variance."""
+    with jax.enable_x64(True):
+        draw = ensembles.BlockSparse(1 / 3).draw(jax.random.key(0), 300, 200, 1.5, jnp.float64)
+    drawn = np.asarray(draw)
+    patterns, counts = np.unique(drawn != 0, axis=0, return_counts=True)
+    assert len(patterns) == 3 and np.all(counts == 100)
+    assert sorted(np.sum(patterns, axis=1)) == [66, 67, 67]
+    assert not np.all(np.diff(np.flatnonzero(patterns[0])) == 1)
+    assert np.sum(drawn**2) / 300 == pytest.approx(1.5, abs=5 * 1.5 * math.sqrt(2 / 20000))
+    with pytest.raises(ValueError, match="density: must be 1 over a whole number"):
+        ensembles.BlockSparse(0.3)
+    with pytest.raises(ValueError, match="shape: .*10 blocks"):
+        ensembles.BlockSparse(0.1).draw(jax.random.key(0), 5, 20, 1.0)
 
 
 def test_low_rank_has_its_rank() -> None:

@@ -275,7 +275,7 @@ def test_chi1_is_not_the_slope_of_the_correlation_map_by_differences() -> None:
         ("relu", 2.0, 0.1, Verdict.EXPLODES),
         ("gelu", 2.1, 0.02, Verdict.EXPLODES_ABOVE),
         ("tanh", 0.9, 0.0, Verdict.COLLAPSES),
-        ("tanh", 1.0, 0.0, Verdict.COLLAPSES),
+        ("tanh", 1.0, 0.0, Verdict.FADES),
         ("gelu", 2.0, 0.0, Verdict.COLLAPSES),
         ("relu", 2.0, 0.0, Verdict.CONTINUUM),
         ("leaky_relu", 2 / (1 + 0.01**2), 0.0, Verdict.CONTINUUM),
@@ -334,3 +334,29 @@ def test_settled_variance() -> None:
         settled_variance(mf.critical("shifted_relu", q=1.0).network)
     with pytest.raises(ValueError, match="grows without bound"):
         settled_variance(mf.Network("relu", 2.5, 0.1))
+
+
+@pytest.mark.parametrize(("phi", "above"), [("tanh", 0.5), ("sin", 0.5), ("gelu", 1e-3)])
+def test_the_power_law_of_a_marginal_point(phi: str, above: float) -> None:
+    """`d' = d - d^2 / a + O(d^3)`, so `1 / d` grows by `1 / a` a layer, up to the size of `d`."""
+    (point,) = mf.critical_points(phi)
+    path = np.asarray(mf.variance_map(point).iterate(point.q + above, 2000)) - point.q
+    rate = (1 / path[2000] - 1 / path[1000]) / 1000
+    assert rate * point.variance_power_law == pytest.approx(1, rel=3 * float(path[1000]))
+    assert not point.stable and "marginal, V' = 1: from above, |q_l - q| falls like" in str(point)
+
+
+def test_what_fades_is_no_collapse() -> None:
+    points = mf.fixed_points(mf.Network("tanh", weight_var=1.0))
+    text = str(points)
+    assert points.verdict is Verdict.FADES and "collapses" not in text
+    assert "q = 0: marginal, V' = 1: from above, |q_l - q| falls like 0.5 / l" in text
+    assert "within its error" not in text
+    assert points[0].variance_power_law == pytest.approx(0.5, rel=1e-9)
+    assert "signals get through at any depth" in str(mf.schemes.place("lecun", "tanh"))
+    # stable and scale-invariant ones have no such law, nor has one with a kink at 0
+    assert np.isnan(mf.critical("tanh").variance_power_law)
+    assert np.isnan(mf.critical("relu").variance_power_law)
+    elu = mf.fixed_points(mf.Network("elu", weight_var=1.0))[0]
+    assert elu.variance_slope == 1 and np.isnan(elu.variance_power_law)
+    assert mf.critical("gelu", q=[1.0, 2.0]).variance_power_law.shape == (2,)

@@ -106,7 +106,7 @@ IN_PYTHON: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]]
         TypeError, ("width: ", "whole number", "10.5"),
     ),
     "a width as a string": (
-        lambda: ANY.report("tanh", width="300"), TypeError, ("width: ", "integer", "'300'")
+        lambda: ANY.report("tanh", width="300"), TypeError, ("width: ", "whole number", "'300'")
     ),
     "a sparsity in per cent": (
         lambda: mf.clip_threshold("shifted_relu", sparsity=85), ValueError, ("sparsity: ", "85")
@@ -189,7 +189,7 @@ ON_THE_COMMAND_LINE = {
     "critical tanh --weights haar": ("--weights", "'haar'", "orthogonal"),
     "critcal tanh": ("'critcal'", "critical"),
     "critical": ("ACTIVATION",),
-    "report tanh --depth 0": ("depth: ", "1 or more", "got 0"),
+    "report tanh --depth 0": ("depth: ", "at least 1", "got 0"),
     "report tanh --depth 2.5": ("--depth", "'2.5'"),
     "report tanh --width 0": ("width: ", "got 0"),
     "report tanh -o tanh.docx": (".html", "'tanh.docx'"),

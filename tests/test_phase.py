@@ -302,8 +302,8 @@ def test_what_cannot_be_computed_says_so() -> None:
     assert beyond.n_stable[0, 0] == -1
     # x sin x is never resolved at the variances that it reaches
     wild = mf.phase_diagram(lambda x: x * jnp.sin(x), [0.5, 3.0], 0.1)
-    assert wild.phase[0].tolist() == [Phase.ORDERED, Phase.UNRESOLVED] or wild.q[0, 0] > 0
-    assert wild.phase[0, 1] == Phase.UNRESOLVED and np.isnan(wild.q[0, 1])
+    assert wild.phase[0].tolist() == [Phase.ORDERED, Phase.UNRESOLVED]
+    assert np.isfinite(wild.q[0]).tolist() == [True, False]
     with pytest.raises(mf.UnresolvedError, match=r"q0: .* tabulated up to"):
         mf.phase_diagram(jnp.sinh, 1.0, 0.1, q0=1e6)
     assert mf.phase_diagram(jnp.sinh, 1.0, 0.1).phase[0, 0] == Phase.EXPLODES

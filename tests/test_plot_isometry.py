@@ -9,10 +9,10 @@ import pytest
 from matplotlib.figure import Figure
 
 import meanfield as mf
+from commands import run, strict_json
 from meanfield import plot
 from meanfield.cli import main
 from pictures import forbid_side_effects, labelled
-from test_cli import strict_json
 
 
 @pytest.fixture
@@ -120,11 +120,6 @@ def test_results_draw_themselves() -> None:
 
 
 # -- meanfield isometry ---------------------------------------------------------------------------
-
-
-def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(arguments.split()) == 0
-    return capsys.readouterr().out
 
 
 def test_the_verdict_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

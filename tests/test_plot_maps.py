@@ -12,10 +12,10 @@ from hypothesis.extra import numpy as hnp
 from matplotlib.figure import Figure
 
 import meanfield as mf
+from commands import python
 from meanfield import plot
 from meanfield.plot.variance import cobweb
 from pictures import forbid_side_effects, labelled
-from test_cli import python
 
 TANH = mf.Network("tanh", weight_var=2.25, bias_var=0.0025)
 # sparsity 0.9 and V' = 0.9 at q = 1: stable at 1, unstable at 1.398, stable at 3.474

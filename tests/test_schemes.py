@@ -211,7 +211,14 @@ def test_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table.plot(ax=ax) is ax
     shown = [text.get_text() for text in ax.texts if text.get_visible()]
     named = {name for text in shown for name in text.split("\n")}
-    assert named == {p.scheme for p in table.placements}
+    # those that act as another activation have a star, and their own marker where they are alone
+    starred = {"looks-linear", "fixup"}
+    assert named == {p.scheme + "*" * (p.scheme in starred) for p in table.placements}
+    dots = [(np.asarray(line.get_xdata()), line.get_color()) for line in ax.lines]
+    at = {(float(x[0]), color) for x, color in dots if len(x) == 1}
+    fixup = next(p for p in table.placements if p.scheme == "fixup")
+    assert (round(float(fixup.network.weight_var), 2), "white") in at and (1.0, "black") in at
+    assert "*acts as another activation" in ax.get_legend_handles_labels()[1]
     monkeypatch.undo()
     plt.close("all")
 

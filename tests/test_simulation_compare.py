@@ -145,7 +145,7 @@ def test_the_picture_of_a_comparison(sim: mf.Simulation) -> None:
     comparison = sim.compare(mf.finite_width(POINT, 6, 40))
     axes = Figure().subplots(2, 2)
     names = ["four_point", "gradient_log_norm"]
-    assert comparison.plot(axes, quantities=names) is axes
+    assert list(comparison.plot(axes, quantities=names).flat) == list(axes.flat)
     for name, above, below in zip(names, *axes, strict=True):
         np.testing.assert_array_equal(
             labelled(above)["theory"].get_ydata(), comparison[name].theory

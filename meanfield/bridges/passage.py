@@ -18,9 +18,10 @@ from meanfield.catalogue import CATALOGUE
 from meanfield.layers.state import State
 from meanfield.precision import double
 
-__all__ = ["INPUTS", "Passage", "Signal", "passage", "sources"]
+__all__ = ["INPUTS", "Feeds", "Passage", "Signal", "passage", "sources"]
 
 Array = NDArray[np.float64]
+Feeds = list[tuple[int, Activation] | None]  # for each layer, from where and through what
 
 INPUTS = 32  # of the batch that are looked at, all pairs of them
 _SAMPLE = 4096  # entries by which an activation is recognised
@@ -142,14 +143,12 @@ def passage(
     )
 
 
-def sources(
-    passages: Sequence[Passage], activation: Activation | None
-) -> list[tuple[int, Activation] | None]:
+def sources(passages: Sequence[Passage], activation: Activation | None) -> Feeds:
     """For each layer, which layer before it feeds it, through which activation; else None.
 
     Told by the numbers: its inputs are `phi` of the other's outputs, entry by entry.
     """
-    found: list[tuple[int, Activation] | None] = []
+    found: Feeds = []
     known: dict[str, Activation] = {}
     for k, here in enumerate(passages):
         match = None

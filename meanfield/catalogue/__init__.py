@@ -2,8 +2,8 @@
 
 from difflib import get_close_matches
 
-from .entries import ENTRIES
-from .entry import Entry, Parameter
+from meanfield.catalogue.entries import ENTRIES
+from meanfield.catalogue.entry import Entry, Parameter
 
 __all__ = ["CATALOGUE", "Entry", "Parameter", "lookup"]
 

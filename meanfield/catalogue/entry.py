@@ -17,7 +17,6 @@ class Parameter:
     """
 
     name: str  # the keyword
-    symbol: str  # in TeX
     default: float
     domain: tuple[float, float] = (-inf, inf)
     closed: bool = False  # whether the finite ends of the domain belong to it

@@ -4,13 +4,15 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from meanfield.cli.arguments import add_activation, add_command, add_json, add_weights, load
-from meanfield.cli.output import add_output, is_picture, new_figure, print_json, save_numbers
+from meanfield.cli.output import add_output, is_picture, new_figure, print_json, write_output
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.figure import Figure
+
     from meanfield.clip import ClipChoice, ClipDiagram
-    from meanfield.clip.table import ClipTable
+    from meanfield.clip.trajectory import ClipTrajectory
 
 
 def add_to(commands: Any) -> None:
@@ -106,6 +108,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _table(args: argparse.Namespace, phi: Any, options: dict[str, Any]) -> None:
     """A row to each sparsity and slope."""
+    from meanfield import files
     from meanfield.clip.table import SLOPES, SPARSITIES, clip_table
 
     if args.margin is not None or args.risk is not None or args.level is not None:
@@ -120,23 +123,19 @@ def _table(args: argparse.Namespace, phi: Any, options: dict[str, Any]) -> None:
         print_json(table.rows())
     else:
         print(table)
-    for path in args.output:
-        _write_table(path, table)
-        if not args.json:
-            print(f"wrote {path}")
 
+    def columns() -> dict[str, Any]:
+        return files.by_name(table.rows())
 
-def _write_table(path: "Path", table: "ClipTable") -> None:
-    import numpy as np
-
-    rows = table.rows()
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    save_numbers(path, {"rows": rows} if path.suffix.lower() == ".json" else columns, rows)
+    write_output(
+        args, lambda path: files.write(path, columns, lambda: {"rows": table.rows()}, columns)
+    )
 
 
 def _choice(args: argparse.Namespace, phi: Any, tau: Any, options: dict[str, Any]) -> None:
     """One clip level."""
     from meanfield.clip import clip_threshold
+    from meanfield.clip.diagram import diagrams_around
     from meanfield.simulation.run import simulate
 
     sparsity, slope = (values and values[0] for values in (args.sparsity, args.slope))
@@ -155,85 +154,49 @@ def _choice(args: argparse.Namespace, phi: Any, tau: Any, options: dict[str, Any
         if drawn is not None:
             share, error = drawn.escaped(3 * choice.q), drawn.escaped_error(3 * choice.q)
             print(f"  of {drawn.draws} networks drawn {share:.3f} +- {error:.3f} exceed 3 q")
-    for path in args.output:
-        _write(path, choice, drawn)
-        if not args.json:
-            print(f"wrote {path}")
+    if args.output:
+        around, trajectory = diagrams_around(choice), choice.trajectory(choice.depth - 1)
+        write_output(
+            args,
+            lambda path: _save(path, choice, around[0], trajectory),
+            lambda: _drawn(choice, *around, trajectory, drawn),
+        )
 
 
-def _diagrams(choice: "ClipChoice") -> "tuple[ClipDiagram, ClipDiagram | None]":
-    """Curves through the choice and two sparsities beside it, and for a family the map."""
-    import numpy as np
+def _save(
+    path: "Path", choice: "ClipChoice", curves: "ClipDiagram", trajectory: "ClipTrajectory"
+) -> None:
+    """The numbers of the picture: of the choice only where it is a .csv."""
+    from meanfield import files
 
-    from meanfield.clip import clip_diagram
-
-    subject = choice.subject
-    wanted = min(choice.slope, 0.999)
-    options: dict[str, Any] = {"slope": wanted, "q": choice.q, "clip": subject.clip.name,
-               "width": choice.width, "weights": choice.point.network.weights}  # fmt: skip
-    if subject.family is None:
-        return clip_diagram(subject.unclipped, **options), None
-    s = choice.sparsity
-    near = np.unique(np.clip([1.6 * s - 0.6, s, 1 - (1 - s) / 1.6], 0.01, 0.995))
-    curves = clip_diagram(subject.family.name, near, **options)
-    if subject.closed is None:  # each sparsity would take samples of its own
-        return curves, None
-    shares = np.linspace(min(0.5, 0.8 * s), max(0.97, 1 - (1 - s) / 4), 200)
-    return curves, clip_diagram(subject.family.name, shares, curves.m, **options)
-
-
-def _write(path: "Path", choice: "ClipChoice", drawn: Any) -> None:
-    """A picture, or the numbers of one."""
-    import numpy as np
-
-    curves, field = _diagrams(choice)
-    trajectory = choice.trajectory(choice.depth - 1)
-    if is_picture(path):
-        _draw(path, choice, curves, field, trajectory, drawn)
-        return
     record = choice.to_dict()
+    scalars = {k: v for k, v in record.items() if isinstance(v, int | float | str)}
     numbers = {"curves": curves.to_dict(), "trajectory": vars(trajectory)}
-    if path.suffix.lower() == ".json":
-        save_numbers(path, {**record, **numbers}, [])
-        return
     arrays = {
-        f"{group}_{name}": np.asarray(value)
+        f"{group}_{name}": value
         for group, values in numbers.items()
         for name, value in values.items()
     }
-    scalars = {k: v for k, v in record.items() if isinstance(v, int | float | str)}
-    save_numbers(path, {**scalars, **arrays}, [scalars])
+    files.write(
+        path, lambda: scalars | arrays, lambda: record | numbers, lambda: files.by_name([scalars])
+    )
 
 
-def _risk_levels(field: "ClipDiagram") -> Any:
-    """Levels at which one network in a hundred strays: smooth in the sparsity, so of a few rows."""
-    from dataclasses import replace
-
-    import numpy as np
-
-    rows = np.linspace(0, len(field.sparsity) - 1, 9).astype(int)
-    some = replace(field, subjects=tuple(field.subjects[k] for k in rows))
-    return np.interp(field.sparsity, field.sparsity[rows], some.risk_levels(0.01))
-
-
-def _draw(
-    path: "Path", choice: "ClipChoice", curves: Any, field: Any, way: Any, drawn: Any
-) -> None:
+def _drawn(choice: "ClipChoice", curves: Any, field: Any, way: Any, drawn: Any) -> "Figure":
     """Five diagrams, or four where there is no map over sparsities."""
     from meanfield import plot
 
-    risks = {} if field is None else {0.01: _risk_levels(field)}
-    with plot.style():
-        figure = new_figure(15 if field is not None else 10, 8.4)
-        panels = figure.subplots(2, 3 if field is not None else 2)
-        plot.clip_curves(curves, panels[0, :2], choice=choice)
-        plot.clip_choice(choice, panels[1, 0])
-        plot.clip_trajectory(way, panels[1, 1], simulation=drawn)
-        if field is not None:
-            plot.clip_map(field, panels[0, 2], choice=choice, risks=risks)
-            plot.clip_map(field, panels[1, 2], choice=choice, colour="curvature")
-        figure.suptitle(
-            f"{choice.activation.name}: weight_var {choice.weight_var:.5g}, bias_var "
-            f"{choice.bias_var:.5g}, {choice.verdict.name.lower().replace('_', ' ')}"
-        )
-        figure.savefig(path)
+    risks = {} if field is None else {0.01: field.risk_levels(0.01, rows=9)}
+    figure = new_figure(15 if field is not None else 10, 8.4)
+    panels = figure.subplots(2, 3 if field is not None else 2)
+    plot.clip_curves(curves, panels[0, :2], choice=choice)
+    plot.clip_choice(choice, panels[1, 0])
+    plot.clip_trajectory(way, panels[1, 1], simulation=drawn)
+    if field is not None:
+        plot.clip_map(field, panels[0, 2], choice=choice, risks=risks)
+        plot.clip_map(field, panels[1, 2], choice=choice, colour="curvature")
+    figure.suptitle(
+        f"{choice.activation.name}: weight_var {choice.weight_var:.5g}, bias_var "
+        f"{choice.bias_var:.5g}, {choice.verdict.name.lower().replace('_', ' ')}"
+    )
+    return figure

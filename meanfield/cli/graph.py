@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meanfield.cli.arguments import add_command, add_json, load
-from meanfield.cli.output import add_output, is_picture, new_figure, print_json, save_numbers
+from meanfield.cli.output import add_output, new_figure, print_json, write_output
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from meanfield.layers import GraphNetwork
 
 
@@ -101,35 +103,34 @@ def run(args: argparse.Namespace) -> None:
         print_json(network.to_dict())
     else:
         print(network)
-    for path in args.output:
-        _write(path, network)
-        if not args.json:
-            print(f"wrote {path}")
+    write_output(args, lambda path: _save(path, network), lambda: _drawn(network))
 
 
-def _write(path: Path, network: "GraphNetwork") -> None:
-    """A picture of oversmoothing and of the signal's size, or the numbers."""
+def _drawn(network: "GraphNetwork") -> "Figure":
+    """Oversmoothing, and the signal's size."""
     from meanfield import plot
 
-    if is_picture(path):
-        with plot.style():
-            figure = new_figure(10, 4.4)
-            left, right = figure.subplots(1, 2)
-            plot.oversmoothing(network, left)
-            plot.graph_scale(network, right)
-            figure.suptitle(
-                f"{network.activation.name} on {network.size} nodes, "
-                f"{network.normalisation} aggregation: weight_var = {network.weight_var[0]:.6g}"
-            )
-            figure.savefig(path)
-        return
-    columns = ("scale", "one_minus", "closest", "farthest", "gradient", "error", "one_minus_error")
-    rows = [
-        {"layer": layer, **{name: float(getattr(network, name)[layer]) for name in columns}}
-        for layer in range(network.depth + 1)
-    ]
-    if path.suffix.lower() == ".npz":
-        arrays = {name: getattr(network, name) for name in (*columns, "variance", "weight_var")}
-        save_numbers(path, {**arrays, "last_one_minus": network.state.one_minus}, rows)
-    else:
-        save_numbers(path, network.to_dict(), rows)
+    figure = new_figure(10, 4.4)
+    left, right = figure.subplots(1, 2)
+    plot.oversmoothing(network, left)
+    plot.graph_scale(network, right)
+    figure.suptitle(
+        f"{network.activation.name} on {network.size} nodes, "
+        f"{network.normalisation} aggregation: weight_var = {network.weight_var[0]:.6g}"
+    )
+    return figure
+
+
+def _save(path: Path, network: "GraphNetwork") -> None:
+    from meanfield import files
+
+    layers = ("scale", "one_minus", "closest", "farthest", "gradient", "error", "one_minus_error")
+    columns = {name: getattr(network, name) for name in layers}
+    others = {"variance": network.variance, "weight_var": network.weight_var,
+              "last_one_minus": network.state.one_minus}  # fmt: skip
+    files.write(
+        path,
+        lambda: columns | others,
+        network.to_dict,
+        lambda: {"layer": range(network.depth + 1), **columns},
+    )

@@ -4,10 +4,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from meanfield.cli.arguments import add_activation, add_command, add_json, load
-from meanfield.cli.output import add_output, is_picture, new_figure, print_json, save_numbers
+from meanfield.cli.output import add_output, new_figure, print_json, write_output
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from meanfield.dynamical_isometry.isometry import Isometry
 
@@ -53,36 +55,37 @@ def run(args: argparse.Namespace) -> None:
         print_json(result.to_dict())
     else:
         print(result)
-    for path in args.output:
-        _write(path, result)
-        if not args.json:
-            print(f"wrote {path}")
+    write_output(args, lambda path: _save(path, result), lambda: _drawn(result))
 
 
-def _write(path: "Path", result: "Isometry") -> None:
-    """A picture, or the numbers: of the table only where it is a .csv."""
-    import numpy as np
-
+def _drawn(result: "Isometry") -> "Figure":
     from meanfield import plot
 
-    if is_picture(path):
-        growing = result.growth() if result.table else None
-        panels = 3 if growing else 2
-        with plot.style():
-            figure = new_figure(4.8 * panels, 4.2)
-            plot.isometry(result, growing, figure.subplots(1, panels))
-            figure.suptitle(f"isometry of {result.activation.name} at depth {result.depth}")
-            figure.savefig(path)
-        return
-    rows = [row.to_dict() for row in result.table]
-    if path.suffix.lower() == ".npz":
+    growing = result.growth() if result.table else None
+    panels = 3 if growing else 2
+    figure = new_figure(4.8 * panels, 4.2)
+    plot.isometry(result, growing, figure.subplots(1, panels))
+    figure.suptitle(f"isometry of {result.activation.name} at depth {result.depth}")
+    return figure
+
+
+def _save(path: "Path", result: "Isometry") -> None:
+    """The numbers: of the table only where it is a .csv."""
+    from meanfield import files
+
+    def table() -> dict[str, Any]:
+        return files.by_name([row.to_dict() for row in result.table])
+
+    def arrays() -> dict[str, Any]:
         scan = result.scan
-        save_numbers(path, {
+        if not result.table:
+            return {"q": scan.q, "valid": scan.valid}
+        return {
             "q": scan.q, "valid": scan.valid, "weight_var": scan.weight_var,
             "bias_var": scan.bias_var, "variance_slope": scan.variance_slope,
             "spread": scan.spread.value, "spread_error": scan.spread.error,
             "off": scan.spread.off,
-            **{f"table_{name}": np.array([row[name] for row in rows]) for name in rows[0]},
-        } if rows else {"q": scan.q, "valid": scan.valid}, rows)  # fmt: skip
-    else:
-        save_numbers(path, result.to_dict(), rows)
+            **{f"table_{name}": column for name, column in table().items()},
+        }  # fmt: skip
+
+    files.write(path, arrays, result.to_dict, table)

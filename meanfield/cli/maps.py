@@ -13,10 +13,12 @@ from meanfield.cli.arguments import (
     add_weights,
     network_of,
 )
-from meanfield.cli.output import add_output, is_picture, new_figure, print_json, save_numbers
+from meanfield.cli.output import add_output, is_picture, new_figure, print_json, write_output
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from meanfield.fixedpoints import FixedPoints
     from meanfield.maps.correlation import CorrelationMap
@@ -64,10 +66,10 @@ def run(args: argparse.Namespace) -> None:
             if C.decay.kind == "exponential":
                 depth = 6 * C.decay.depth_scale
                 print(f"trainable depth there: about {depth:.3g} layers (6 depth_scale_c)")
-    for path in args.output:
-        _write(path, points, maps, args.q0, "log" if args.log else "linear")
-        if not args.json:
-            print(f"wrote {path}")
+    view = args.q0, "log" if args.log else "linear"
+    write_output(
+        args, lambda path: _save(path, points, maps, *view), lambda: _drawn(points, maps, *view)
+    )
 
 
 def _where(
@@ -94,39 +96,46 @@ def _record(points: "FixedPoints") -> dict[str, Any]:
     }
 
 
-def _write(
+def _drawn(
+    points: "FixedPoints", maps: "list[CorrelationMap]", q0: float | None, scale: str
+) -> "Figure":
+    from meanfield import plot
+
+    figure = new_figure(10 if maps else 5.2, 4.6)
+    left, *right = figure.subplots(1, 2 if maps else 1, squeeze=False)[0]
+    plot.variance_map(points, left, q0=q0, scale=scale)
+    for C, (color, dashes) in zip(maps, plot.CYCLE, strict=False):
+        name = f"$C(c)$ at $q$ = {C.q:.4g}"
+        plot.correlation_map(C, right[0], color=color, linestyle=dashes, label=name)
+    figure.suptitle(str(points.network))
+    return figure
+
+
+def _save(
     path: "Path", points: "FixedPoints", maps: "list[CorrelationMap]", q0: float | None, scale: str
 ) -> None:
-    """A picture, or the numbers of one: of the fixed points only where it is a .csv."""
+    """The numbers of the picture: of the fixed points only where it is a .csv."""
     import numpy as np
 
-    from meanfield import plot
+    from meanfield import files, plot
     from meanfield.maps.variance import variance_map
 
-    q = plot.variances_in_view(points, q0, scale)
-    if is_picture(path):
-        with plot.style():
-            figure = new_figure(10 if maps else 5.2, 4.6)
-            left, *right = figure.subplots(1, 2 if maps else 1, squeeze=False)[0]
-            plot.variance_map(points, left, q=q, q0=q0, scale=scale)
-            for C, (color, dashes) in zip(maps, plot.CYCLE, strict=False):
-                name = f"$C(c)$ at $q$ = {C.q:.4g}"
-                plot.correlation_map(C, right[0], color=color, linestyle=dashes, label=name)
-            figure.suptitle(str(points.network))
-            figure.savefig(path)
-        return
-    c = np.linspace(-1.0, 1.0, 401)
-    curves = {
-        "q": q,
-        "variance": variance_map(points.network)(q),
-        "c": c,
-        "correlation_at": np.array([C.q for C in maps]),
-        "correlation": np.array([C(c) for C in maps]).reshape(len(maps), len(c)),
-    }
-    rows = [point.to_dict() for point in points]
-    if path.suffix.lower() == ".npz":
-        for name in ("q", "chi1", "variance_slope", "correlation", "stable"):
-            curves[f"fixed_point_{name}"] = np.array([row[name] for row in rows])
-        save_numbers(path, curves, rows)
-    else:
-        save_numbers(path, {**_record(points), "curves": curves}, rows)
+    def curves() -> dict[str, Any]:
+        q, c = plot.variances_in_view(points, q0, scale), np.linspace(-1.0, 1.0, 401)
+        return {
+            "q": q,
+            "variance": variance_map(points.network)(q),
+            "c": c,
+            "correlation_at": np.array([C.q for C in maps]),
+            "correlation": np.array([C(c) for C in maps]).reshape(len(maps), len(c)),
+        }
+
+    def table() -> dict[str, Any]:
+        return files.by_name([point.to_dict() for point in points])
+
+    def arrays() -> dict[str, Any]:
+        named = ("q", "chi1", "variance_slope", "correlation", "stable")
+        found = {f"fixed_point_{name}": table().get(name, []) for name in named}
+        return curves() | found
+
+    files.write(path, arrays, lambda: {**_record(points), "curves": curves()}, table)

@@ -51,34 +51,29 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURES
 
 
+def write_output(
+    args: argparse.Namespace,
+    save: Callable[[Path], Any],
+    draw: "Callable[[], Figure] | None" = None,
+) -> None:
+    """Write every file of `-o`, what `draw` draws where it is a picture, and say so."""
+    for path in args.output:
+        if draw is not None and is_picture(path):
+            from meanfield import plot
+
+            with plot.style():
+                draw().savefig(path)
+        else:
+            save(path)
+        if not args.json:
+            print(f"wrote {path}")
+
+
 def new_figure(width: float, height: float) -> "Figure":
-    """A figure that no window and no pyplot knows of; use it inside `meanfield.plot.style()`."""
+    """A figure that no window and no pyplot knows of."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height))
-
-
-def save_numbers(path: Path, numbers: dict[str, Any], table: list[dict[str, Any]]) -> None:
-    """`numbers` as .json, or as .npz where they are arrays; `table`, row by row, as .csv."""
-    suffix = path.suffix.lower()
-    if suffix == ".json":
-        write_json(path, numbers)
-    elif suffix == ".csv":
-        import csv
-
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(table[0]) if table else [])
-            writer.writeheader()
-            writer.writerows(table)
-    else:
-        import numpy as np
-
-        np.savez_compressed(path, **numbers)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as strict JSON."""
-    path.write_text(strict_json(value) + "\n", encoding="utf-8")
 
 
 def print_json(value: Any) -> None:

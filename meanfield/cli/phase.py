@@ -4,18 +4,15 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from meanfield.cli.arguments import add_activation, add_command, add_json, load
-from meanfield.cli.output import add_output, is_picture, new_figure, print_json, write_json
+from meanfield.cli.output import add_output, new_figure, print_json, write_output
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
+    from matplotlib.figure import Figure
 
-    from meanfield.activation import Activation
     from meanfield.phase import PhaseDiagram
 
 _POINTS = 256
-_BAND = 1 << 20  # points computed at once: about half a second
 
 
 def add_to(commands: Any) -> None:
@@ -63,6 +60,7 @@ def add_to(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compute the diagram, print what is in it, and write it."""
+    from meanfield.phase.window import around_the_edge, diagram_in_bands
     from meanfield.plot.phase import COLOURS
 
     if args.colour not in COLOURS:
@@ -71,24 +69,16 @@ def run(args: argparse.Namespace) -> None:
     bias_var = _grid(args.parser, "--bias-var", args.bias_var)
     activation = load(args.activation, args.parameters)
     if weight_var is None or bias_var is None:
-        around = around_the_edge(activation)
+        around = around_the_edge(activation, _POINTS)
         weight_var = around[0] if weight_var is None else weight_var
         bias_var = around[1] if bias_var is None else bias_var
-    diagram = _computed(activation, weight_var, bias_var, args.q0)
+    diagram = diagram_in_bands(activation, weight_var, bias_var, args.q0)
     if args.json:
         print_json(diagram.to_dict())
     else:
         print(diagram)
     units = {"variance": "variance", "std": "standard deviation"}[args.axes]
-    for path in args.output:
-        if is_picture(path):
-            _draw(path, diagram, args.colour, units)
-        elif path.suffix == ".json":
-            write_json(path, diagram.to_dict())
-        else:
-            diagram.save(path)
-        if not args.json:
-            print(f"wrote {path}")
+    write_output(args, diagram.save, lambda: _drawn(diagram, args.colour, units))
 
 
 def _grid(
@@ -105,61 +95,10 @@ def _grid(
     return np.linspace(low, high, int(points))
 
 
-def around_the_edge(activation: "Activation") -> "tuple[np.ndarray, np.ndarray]":
-    """Grids with room on all sides of the critical point whose `q` is nearest to 1."""
-    import numpy as np
-
-    from meanfield.criticality import critical_line
-    from meanfield.errors import NoCriticalPointError
-
-    try:
-        line = critical_line(activation, np.geomspace(0.1, 10.0, 41))
-    except NoCriticalPointError:
-        line = None
-    if line is None or not np.any(line.valid):
-        raise NoCriticalPointError(
-            f"{activation.name}: no edge of chaos at q from 0.1 to 10, around which the diagram "
-            "would be centred: give --weight-var LOW HIGH and --bias-var LOW HIGH"
-        )
-    nearest = np.argmin(np.where(line.valid, np.abs(np.log(line.q)), np.inf))
-    weight_var, bias_var = line.weight_var[nearest], line.bias_var[nearest]
-    return (
-        np.linspace(weight_var / 4, 2 * weight_var, _POINTS),
-        np.linspace(0.0, max(3 * bias_var, 0.1), _POINTS),
-    )
-
-
-def _computed(
-    activation: "Activation", weight_var: "np.ndarray", bias_var: "np.ndarray", q0: float
-) -> "PhaseDiagram":
-    """The diagram, a large one in bands of rows with a progress bar where a person looks on."""
-    from dataclasses import fields, replace
-
-    import numpy as np
-    from tqdm import tqdm
-
-    from meanfield.phase import phase_diagram
-
-    bands = np.array_split(bias_var, -(-len(bias_var) * len(weight_var) // _BAND))
-    parts = [
-        phase_diagram(activation, weight_var, band, q0=q0)
-        for band in tqdm(bands, desc=activation.name, unit="band", disable=None, delay=1.0)
-    ]
-    shape = parts[0].q.shape
-    grids = (field.name for field in fields(parts[0]))
-    whole = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in grids
-        if np.shape(getattr(parts[0], name)) == shape
-    }
-    return replace(parts[0], **whole, bias_var=bias_var) if len(parts) > 1 else parts[0]
-
-
-def _draw(path: "Path", diagram: "PhaseDiagram", colour: str, units: str) -> None:
+def _drawn(diagram: "PhaseDiagram", colour: str, units: str) -> "Figure":
     from meanfield import plot
 
-    with plot.style():
-        figure = new_figure(6.4, 4.8)
-        ax = plot.phase_diagram(diagram, figure.subplots(), colour=colour, units=units)
-        ax.set_title(f"phases of {diagram.activation.name}")
-        figure.savefig(path)
+    figure = new_figure(6.4, 4.8)
+    ax = plot.phase_diagram(diagram, figure.subplots(), colour=colour, units=units)
+    ax.set_title(f"phases of {diagram.activation.name}")
+    return figure

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from meanfield.cli.arguments import add_activation, add_command, add_json, load
-from meanfield.cli.output import print_json, writable
+from meanfield.cli.output import print_json, writable, write_output
 
 _SUFFIXES = (".html", ".txt", ".json", ".png", ".pdf", ".svg")
 
@@ -44,7 +44,4 @@ def run(args: argparse.Namespace) -> None:
         print_json(page.to_dict())
     elif not args.output:
         print(page)
-    for path in args.output:
-        page.save(path)
-        if not args.json:
-            print(f"wrote {path}")
+    write_output(args, page.save)

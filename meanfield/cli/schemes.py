@@ -1,10 +1,13 @@
 """`meanfield schemes`: every named initialisation scheme on the phase diagram of an activation."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meanfield.cli.arguments import add_activation, add_command, add_json, load
-from meanfield.cli.output import add_output, is_picture, new_figure, print_json, save_numbers
+from meanfield.cli.output import add_output, new_figure, print_json, write_output
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def add_to(commands: Any) -> None:
@@ -32,7 +35,7 @@ def add_to(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the table, and draw it."""
-    from meanfield import plot, schemes
+    from meanfield import files, plot, schemes
 
     activation = load(args.activation, args.parameters)
     table = schemes.compare(activation, args.depth, args.fan_in, args.fan_out)
@@ -40,16 +43,14 @@ def run(args: argparse.Namespace) -> None:
         print_json(table.rows())
     else:
         print(table)
-    for path in args.output:
-        if is_picture(path):
-            with plot.style():
-                figure = new_figure(6.4, 4.8)
-                ax = figure.subplots()
-                plot.schemes(table, ax)
-                ax.set_title(f"initialisation schemes for {activation.name}")
-                figure.savefig(path)
-        else:
-            columns = {name: [row[name] for row in table.rows()] for name in table.rows()[0]}
-            save_numbers(path, columns, table.rows())
-        if not args.json:
-            print(f"wrote {path}")
+
+    def columns() -> dict[str, Any]:
+        return files.by_name(table.rows())
+
+    def draw() -> "Figure":
+        figure = new_figure(6.4, 4.8)
+        ax = plot.schemes(table, figure.subplots())
+        ax.set_title(f"initialisation schemes for {activation.name}")
+        return figure
+
+    write_output(args, lambda path: files.write(path, columns, columns, columns), draw)

@@ -11,10 +11,10 @@ from meanfield.cli.arguments import (
     add_weights,
     network_of,
 )
-from meanfield.cli.output import add_output, is_picture, new_figure, print_json
+from meanfield.cli.output import add_output, new_figure, print_json, write_output
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from matplotlib.figure import Figure
 
     from meanfield.simulation.compare import Comparison
     from meanfield.simulation.result import Simulation
@@ -107,36 +107,29 @@ def run(args: argparse.Namespace) -> None:
             print(f"  above variance {args.escaped:g} in some layer: {share:.1%} +- {error:.1%}")
         for comparison in comparisons.values():
             print(comparison)
-    for path in args.output:
-        if is_picture(path):
-            _draw(path, sim, sim.compare(network))
-        else:
-            sim.save(path)
-        if not args.json:
-            print(f"wrote {path}")
+    write_output(args, sim.save, lambda: _drawn(sim, sim.compare(network)))
 
 
-def _draw(path: "Path", sim: "Simulation", comparison: "Comparison") -> None:
+def _drawn(sim: "Simulation", comparison: "Comparison") -> "Figure":
     """The fans of variance and gradient, with theory, and the correlation."""
     import numpy as np
 
     from meanfield import plot
 
-    with plot.style():
-        figure = new_figure(13, 4.4)
-        left, middle, right = figure.subplots(1, 3)
-        plot.simulation(sim, left)
-        layers = np.arange(1, sim.depth + 1)
-        theory = comparison["variance"].theory
-        left.plot(layers, theory, color="black", linewidth=1, label="infinite width")
-        left.legend()
-        plot.simulation(sim, middle, quantity="one_minus_correlation")
-        theory = 1 - comparison["correlation"].theory
-        middle.plot(layers, theory, color="black", linewidth=1, label="infinite width")
-        plot.simulation(sim, right, quantity="gradient_log_norm")
-        for ax in (middle, right):
-            legend = ax.get_legend()
-            if legend is not None:
-                legend.remove()
-        figure.suptitle(f"{sim.draws} networks: {sim.title}")
-        figure.savefig(path)
+    figure = new_figure(13, 4.4)
+    left, middle, right = figure.subplots(1, 3)
+    plot.simulation(sim, left)
+    layers = np.arange(1, sim.depth + 1)
+    theory = comparison["variance"].theory
+    left.plot(layers, theory, color="black", linewidth=1, label="infinite width")
+    left.legend()
+    plot.simulation(sim, middle, quantity="one_minus_correlation")
+    theory = 1 - comparison["correlation"].theory
+    middle.plot(layers, theory, color="black", linewidth=1, label="infinite width")
+    plot.simulation(sim, right, quantity="gradient_log_norm")
+    for ax in (middle, right):
+        legend = ax.get_legend()
+        if legend is not None:
+            legend.remove()
+    figure.suptitle(f"{sim.draws} networks: {sim.title}")
+    return figure

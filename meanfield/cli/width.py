@@ -11,10 +11,12 @@ from meanfield.cli.arguments import (
     add_weights,
     network_of,
 )
-from meanfield.cli.output import add_output, is_picture, new_figure, print_json, save_numbers
+from meanfield.cli.output import add_output, new_figure, print_json, write_output
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from matplotlib.figure import Figure
 
     from meanfield.width import FiniteWidth
 
@@ -64,43 +66,37 @@ def run(args: argparse.Namespace) -> None:
         print_json(records if len(records) > 1 else records[0])
     else:
         print("\n\n".join(f"{fw}\n  deep networks: {fw.asymptote}" for fw in results))
-    for path in args.output:
-        _write(path, results)
-        if not args.json:
-            print(f"wrote {path}")
+    write_output(args, lambda path: _save(path, results), lambda: _drawn(results))
 
 
-def _write(path: "Path", results: "list[FiniteWidth]") -> None:
-    """A picture of all widths, or their numbers: of the first only where it is a .csv."""
-    import numpy as np
-
+def _drawn(results: "list[FiniteWidth]") -> "Figure":
     from meanfield import plot
 
-    if is_picture(path):
-        with plot.style():
-            figure = new_figure(10.4, 7.6)
-            (first, second), (third, fourth) = figure.subplots(2, 2)
-            plot.finite_width(results, first)
-            plot.output_density(results[0], second, log=True)
-            plot.gradient_fan(results[0], third)
-            plot.valid_region(results[0], fourth)
-            width = int(results[0].width[0])
-            for ax, title in (
-                (first, "fluctuation of the kernel"), (second, f"output at width {width}"),
-                (third, f"gradient at width {width}"), (fourth, "depth and width"),
-            ):  # fmt: skip
-                ax.set_title(title)
-            figure.suptitle(f"{results[0].network!r}")
-            figure.savefig(path)
-        return
+    figure = new_figure(10.4, 7.6)
+    (first, second), (third, fourth) = figure.subplots(2, 2)
+    plot.finite_width(results, first)
+    plot.output_density(results[0], second, log=True)
+    plot.gradient_fan(results[0], third)
+    plot.valid_region(results[0], fourth)
+    width = int(results[0].width[0])
+    for ax, title in (
+        (first, "fluctuation of the kernel"), (second, f"output at width {width}"),
+        (third, f"gradient at width {width}"), (fourth, "depth and width"),
+    ):  # fmt: skip
+        ax.set_title(title)
+    figure.suptitle(f"{results[0].network!r}")
+    return figure
+
+
+def _save(path: "Path", results: "list[FiniteWidth]") -> None:
+    """The numbers of all widths: of the first only where it is a .csv."""
+    from meanfield import files
+
     records = [fw.to_dict() for fw in results]
     columns = {k: v for k, v in records[0].items() if isinstance(v, list) and k != "warnings"}
-    rows = [
-        {"layer": layer + 1, **{name: values[layer] for name, values in columns.items()}}
-        for layer in range(results[0].depth)
-    ]
-    if path.suffix.lower() == ".npz":
-        save_numbers(path, {k: np.array([r[k] for r in records]) for k in columns}, rows)
-    else:
-        numbers = records[0] if len(records) == 1 else {"results": records}
-        save_numbers(path, numbers, rows)
+    files.write(
+        path,
+        lambda: {name: [record[name] for record in records] for name in columns},
+        lambda: records[0] if len(records) == 1 else {"results": records},
+        lambda: {"layer": range(1, results[0].depth + 1), **columns},
+    )

@@ -22,8 +22,8 @@ from meanfield.ensembles import Ensemble
 from meanfield.errors import NoCriticalPointError
 from meanfield.fixedpoints import FixedPoints, fixed_points
 from meanfield.gaussian import MOMENTS
-from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.network import FixedPoint
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from meanfield.maps.decay import Decay
@@ -247,7 +247,7 @@ class ClipChoice:
         width = self.width if width is None else width_of(width)
         return chain_of(
             moments, self.weight_var, self.bias_var, self.q if q0 is None else q0,
-            self.depth if depth is None else checked_depth(depth),
+            self.depth if depth is None else whole_number("depth", depth, least=0),
             width, leaves, vertex_of_weights(self.point.network.weights, width),
         )  # fmt: skip
 

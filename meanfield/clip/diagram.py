@@ -4,23 +4,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from math import inf, nan
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import Activation
-from meanfield.clip.clipping import clip_named, refuse_bounded
+from meanfield.clip.clipping import clip_named
 from meanfield.clip.margin import ends_of, highest_of, margins_of
-from meanfield.clip.numbers import number, variance, width_of
+from meanfield.clip.numbers import share, slope_of, variance, width_of
 from meanfield.clip.rules import Noisy, Size, largest_by_risk
-from meanfield.clip.search import edge_at, levels_of, scan_of
+from meanfield.clip.search import NoLevel, edge_at, levels_of, scan_of
 from meanfield.clip.subject import Subject, subject_of
 from meanfield.criticality import checked_numbers
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import NoCriticalPointError
+from meanfield.keywords import spelt
+from meanfield.whole import whole_number
 
-__all__ = ["ClipDiagram", "ClipRegion", "clip_diagram"]
+if TYPE_CHECKING:
+    from meanfield.clip.choice import ClipChoice
+
+__all__ = ["ClipDiagram", "ClipRegion", "clip_diagram", "diagrams_around"]
 
 Array = NDArray[np.float64]
 
@@ -83,25 +89,37 @@ class ClipDiagram:
         first = self.subjects[0]
         return first.name if first.family is None else first.family.name
 
-    def risk_levels(self, risk: float = 0.01) -> Array:
+    def risk_levels(self, risk: float = 0.01, rows: int | None = None) -> Array:
         """The largest `m` of each row at which no more than that share of networks strays.
 
         Args:
             risk: as for `clip_threshold`.
+            rows: of so many rows alone, 2 or more, and interpolated between: the level is smooth in
+                the sparsity. Of all if not given.
 
         Returns:
-            Array of shape (rows,), NaN where there is none.
+            Array of shape (rows,), NaN where there is none and inf where no more stray at any `m`.
+
+        Raises:
+            ValueError: `risk` is no share, or `rows` below 2.
         """
-        levels = np.full(len(self.subjects), np.nan)
-        for row, subject in enumerate(self.subjects):
-            try:
-                scan = scan_of(subject.clippable(self.q), self.q, subject.name)
-                highest = highest_of(scan.edge, scan.m, self.q, subject.is_bounded)
-                noisy = Noisy(subject.clippable(highest), self.q, self.size, subject.name)
-                levels[row] = largest_by_risk(noisy, scan, risk, highest)
-            except ValueError:
-                continue
-        return levels
+        risk, last = share("risk", risk, "networks"), len(self.subjects) - 1
+        which = np.arange(last + 1)
+        if rows is not None:
+            which = np.unique(np.linspace(0, last, whole_number("rows", rows, 2)).astype(int))
+        levels = [self._risk_level(self.subjects[row], risk) for row in which]
+        return np.interp(self.sparsity, self.sparsity[which], levels)
+
+    def _risk_level(self, subject: Subject, risk: float) -> float:
+        try:
+            scan = scan_of(subject.clippable(self.q), self.q, subject.name)
+            highest = highest_of(scan.edge, scan.m, self.q, subject.is_bounded)
+            noisy = Noisy(subject.clippable(highest), self.q, self.size, subject.name)
+            return largest_by_risk(noisy, scan, risk, highest)
+        except NoLevel as error:
+            return inf if error.every else nan
+        except NoCriticalPointError:
+            return nan
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw it: curves of a few sparsities, a map of many.
@@ -147,6 +165,7 @@ class ClipDiagram:
         return "\n".join(lines)
 
 
+@spelt
 def clip_diagram(
     phi: Callable | str | Activation,
     sparsity: ArrayLike | None = None,
@@ -192,15 +211,16 @@ def clip_diagram(
     Source: Price et al. 2024, arXiv 2402.16184, figure 4 (slope and curvature over `m`).
     """
     q = variance("q", q)
-    size = Size(width_of(width), depth, weights)
+    size = Size(width_of(width), whole_number("depth", depth, least=0), weights)
     ensemble_of(weights)
-    how, wanted = clip_named(clip), number("slope", slope)
+    how, wanted = clip_named(clip), slope_of(slope)
     if sparsity is None:
         subjects = (subject_of(phi, None, None, q, how),)
-        refuse_bounded(subjects[0].unclipped, how)
     else:
         shares = _increasing("sparsity", sparsity)
         subjects = tuple(subject_of(phi, s, None, q, how) for s in shares.tolist())
+    for subject in subjects:
+        subject.refuse()
     levels = _far_enough(subjects, q) if m is None else _increasing("m", m)
     if levels[0] <= 0 or not np.isfinite(levels[-1]):
         raise ValueError(f"m: must be positive and finite, got {levels[0]:g} to {levels[-1]:g}")
@@ -212,6 +232,27 @@ def clip_diagram(
         wanted=wanted, size=size,
         threshold=np.array([_threshold(subject, q, wanted) for subject in subjects]),
     )  # fmt: skip
+
+
+def diagrams_around(choice: "ClipChoice") -> tuple[ClipDiagram, ClipDiagram | None]:
+    """Curves through a choice, between those of two sparsities; and the map around it.
+
+    The map is of many sparsities: None where there are no closed forms, so that each would take
+    samples of its own. An activation of one's own has one curve.
+    """
+    subject, s = choice.subject, choice.sparsity
+    options: dict[str, Any] = {
+        "slope": min(choice.slope, 0.999), "q": choice.q, "clip": subject.clip.name,
+        "width": choice.width, "depth": choice.depth, "weights": choice.point.network.weights,
+    }  # fmt: skip
+    if subject.family is None:
+        return clip_diagram(subject.unclipped, **options), None
+    near = np.unique(np.clip([1.6 * s - 0.6, s, 1 - (1 - s) / 1.6], 0.01, 0.995))
+    curves = clip_diagram(subject.family.name, near, **options)
+    if subject.closed is None:
+        return curves, None
+    shares = np.linspace(min(0.5, 0.8 * s), max(0.97, 1 - (1 - s) / 4), 200)
+    return curves, clip_diagram(subject.family.name, shares, curves.m, **options)
 
 
 def _row(subject: Subject, m: Array, q: float, size: Size) -> tuple[Any, ...]:
@@ -244,8 +285,8 @@ def _threshold(subject: Subject, q: float, slope: float) -> float:
         clippable = subject.clippable(q)
         scan = scan_of(clippable, q, subject.name)
         return float(levels_of(clippable, scan, q, slope, subject.name)[-1])
-    except (ValueError, NoCriticalPointError):
-        return np.nan
+    except (NoLevel, NoCriticalPointError):
+        return nan
 
 
 def _far_enough(subjects: tuple[Subject, ...], q: float) -> Array:

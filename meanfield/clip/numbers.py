@@ -4,10 +4,11 @@ from math import isfinite
 from typing import Any
 
 from meanfield.criticality import checked_numbers, checked_variances
+from meanfield.whole import whole_number
 
-_WIDEST = 100_000
+_WIDEST = 100_000  # beyond, the noise of a layer is too small to be followed
 
-__all__ = ["number", "positive", "share", "variance", "width_of"]
+__all__ = ["number", "positive", "share", "slope_of", "variance", "width_of"]
 
 
 def number(name: str, value: Any) -> float:
@@ -35,6 +36,16 @@ def share(name: str, value: Any, of: str) -> float:
     return checked
 
 
+def slope_of(slope: Any) -> float:
+    """A slope of the variance map at a fixed point that is stable."""
+    checked = number("slope", slope)
+    if not abs(checked) < 1:
+        raise ValueError(
+            f"slope: must be below 1 in magnitude, or the variance is not held at q; got {slope!r}"
+        )
+    return checked
+
+
 def variance(name: str, value: Any) -> float:
     """One positive variance."""
     array = checked_variances(name, value)
@@ -45,13 +56,4 @@ def variance(name: str, value: Any) -> float:
 
 def width_of(width: Any) -> int:
     """A number of neurons."""
-    if isinstance(width, bool) or not hasattr(width, "__index__"):
-        raise TypeError(f"width: must be a number of neurons, an integer; got {width!r}")
-    if int(width) < 1:
-        raise ValueError(f"width: must be a number of neurons, 1 or more; got {width!r}")
-    if int(width) > _WIDEST:
-        raise ValueError(
-            f"width: must be at most {_WIDEST} neurons, beyond which the noise of a layer is too "
-            f"small to be followed; got {width!r}"
-        )
-    return int(width)
+    return whole_number("width", width, most=_WIDEST)

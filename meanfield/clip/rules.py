@@ -10,7 +10,7 @@ from meanfield.clip.chain import chain_of
 from meanfield.clip.margin import ends_of, margins_of
 from meanfield.clip.moments import Clippable, edge_of
 from meanfield.clip.noise import vertex_of_weights
-from meanfield.clip.search import Scan
+from meanfield.clip.search import NoLevel, Scan
 from meanfield.ensembles import Ensemble
 
 __all__ = ["STRAYED", "Noisy", "Size", "largest_by_margin", "largest_by_risk"]
@@ -49,7 +49,7 @@ def largest_by_margin(
     it is the last `m` before.
 
     Raises:
-        ValueError: no `m` has this margin, or all have it.
+        NoLevel: no `m` has this margin, or all have it.
     """
 
     def excess(m: Array) -> Array:
@@ -74,7 +74,7 @@ def largest_by_risk(of: Noisy, scan: Scan, risk: float, highest: float) -> float
     """The largest `m` at which no more than a share of networks strays.
 
     Raises:
-        ValueError: that is so for no `m`, or for all.
+        NoLevel: that is so for no `m`, or for all.
     """
     size, name = of.size, of.name
     vertex = vertex_of_weights(size.weights, size.width)
@@ -120,9 +120,9 @@ def _largest(
     while k >= 0 and not at(m[k]) >= 0:
         k -= 1
     if k < 0:
-        raise ValueError(none)
+        raise NoLevel(none)
     if k == len(m) - 1:
-        raise ValueError(every)
+        raise NoLevel(every, every=True)
     root: Any = brentq(at, m[k], m[k + 1], xtol=1e-300, rtol=np.float64(_CLOSE))
     # where it falls in one step, clearly before that: there the map touches the diagonal
     return float(root) if abs(at(root)) < 1e-4 else float(root) * (1 - _BEFORE)

@@ -13,14 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.clip.moments import Clippable, ClippedEdge, edge_of
-from meanfield.errors import NoCriticalPointError
+from meanfield.errors import MeanFieldError, NoCriticalPointError
 from meanfield.precision import EPS
 
-__all__ = ["Scan", "levels_of", "scan_of", "slope_at"]
+__all__ = ["NoLevel", "Scan", "levels_of", "scan_of", "slope_at"]
 
 Array = NDArray[np.float64]
 
 _LEVELS = 400  # scanned between the least and the largest
+
+
+class NoLevel(MeanFieldError):
+    """No clip level is as wanted; or every one is, so that there is no need of any."""
+
+    def __init__(self, message: str, every: bool = False) -> None:
+        super().__init__(message)
+        self.every = every
 
 
 class Scan(NamedTuple):
@@ -71,7 +79,7 @@ def levels_of(clippable: Clippable, scan: Scan, q: float, slope: float, name: st
     """All clip levels with `V'(q) = slope` on the edge of chaos, increasing; at least one.
 
     Raises:
-        ValueError: no clip level has this slope; says which slopes there are.
+        NoLevel: none has this slope; says which slopes there are.
         NoCriticalPointError: those that do have no edge of chaos.
     """
 
@@ -81,7 +89,7 @@ def levels_of(clippable: Clippable, scan: Scan, q: float, slope: float, name: st
     roots = np.array(_roots(excess, scan.m, scan.edge.slope - slope))
     known = scan.edge.slope[scan.valid]
     if not len(roots):
-        raise ValueError(
+        raise NoLevel(
             f"slope: no clip level of {name} has V'(q) = {slope:.6g} on the edge of chaos at q = "
             f"{q:.6g}; the slopes that exist are from {known.min():.4g} to {known.max():.4g}, the "
             f"largest at m = {scan.m[scan.valid][np.argmax(known)]:.4g}"

@@ -6,11 +6,12 @@ from math import isfinite
 from typing import Any
 
 from meanfield.activation import Activation, as_activation
-from meanfield.clip.clipping import CLIPS, Clip
+from meanfield.clip.clipping import CLIPS, Clip, refuse_bounded
 from meanfield.clip.families import FAMILIES, Family, Thresholded, family_named
 from meanfield.clip.moments import Clippable
 from meanfield.clip.numbers import number, share
 from meanfield.clip.sampled import ClippedSamples
+from meanfield.errors import NoCriticalPointError
 
 __all__ = ["Subject", "subject_of"]
 
@@ -70,6 +71,18 @@ class Subject:
         sharp = self.clip is CLIPS["two-sided"]
         sharp |= self.clip is CLIPS["upper"] and self.family.sides == 1
         return Thresholded(self.family, self.tau) if sharp else None
+
+    def refuse(self) -> None:
+        """Raise if there is nothing that a clip could do: it is bounded already, or it jumps."""
+        if self.family is not None:
+            return
+        refuse_bounded(self.unclipped, self.clip)
+        jumps = self.unclipped.jumps
+        if len(jumps):
+            raise NoCriticalPointError(
+                f"phi: {self.name} jumps at x = {jumps[0]:.6g}, so chi1 is infinite and there is "
+                "no edge of chaos whatever the clip level; take a continuous approximation of it"
+            )
 
     def at(self, tau: float | None) -> "Subject":
         """The same with another threshold."""

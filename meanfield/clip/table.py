@@ -16,6 +16,7 @@ from meanfield.clip.threshold import clip_threshold
 
 if TYPE_CHECKING:
     from meanfield.simulation.result import Simulation
+from meanfield.whole import whole_number
 
 __all__ = ["SLOPES", "SPARSITIES", "ClipTable", "clip_table"]
 
@@ -121,6 +122,7 @@ def clip_table(
               0.90      1.2816        0.70      1.0632      +0.237      11.052      0.6628 ...
               0.90      1.2816        1.00         inf      +1.125      10.000      0.6067 ...
     """
+    networks = whole_number("networks", networks, least=0)
     choices = tuple(
         clip_threshold(phi, s, **({"m": inf} if v == 1 else {"slope": v}), **options)
         for s in sparsity

@@ -7,19 +7,19 @@ import numpy as np
 
 from meanfield.activation import Activation
 from meanfield.clip.choice import ClipChoice
-from meanfield.clip.clipping import clip_named, refuse_bounded
+from meanfield.clip.clipping import clip_named
 from meanfield.clip.margin import highest_of
 from meanfield.clip.moments import Clippable
-from meanfield.clip.numbers import number, positive, share, variance, width_of
+from meanfield.clip.numbers import positive, share, slope_of, variance, width_of
 from meanfield.clip.rules import Noisy, Size, largest_by_margin, largest_by_risk
 from meanfield.clip.search import edge_at, levels_of, scan_of
 from meanfield.clip.subject import Subject, subject_of
 from meanfield.criticality import critical
 from meanfield.ensembles import Ensemble, ensemble_of
-from meanfield.errors import NoCriticalPointError, UnresolvedError
+from meanfield.errors import UnresolvedError
 from meanfield.keywords import spelt
-from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.precision import EPS
+from meanfield.whole import whole_number
 
 __all__ = ["choice_at", "clip_threshold"]
 
@@ -102,7 +102,7 @@ def clip_threshold(
         0.89
     """
     q = variance("q", q)
-    width, depth = width_of(width), checked_depth(depth)
+    width, depth = width_of(width), whole_number("depth", depth, least=0)
     ensemble_of(weights)
     subject = subject_of(phi, sparsity, tau, q, clip_named(clip))
     given = {"slope": slope, "margin": margin, "risk": risk, "m": m}
@@ -112,14 +112,7 @@ def clip_threshold(
     size = Size(width, depth, weights)
     if m is not None:
         return choice_at(subject, positive("m", m, infinite=True), q, size)
-    if subject.family is None:
-        refuse_bounded(subject.unclipped, subject.clip)
-        jumps = subject.unclipped.jumps
-        if len(jumps):
-            raise NoCriticalPointError(
-                f"phi: {subject.name} jumps at x = {jumps[0]:.6g}, so chi1 is infinite and there "
-                "is no edge of chaos whatever the clip level; take a continuous approximation of it"
-            )
+    subject.refuse()
     clippable = subject.clippable(q)
     scan = scan_of(clippable, q, subject.name)
     if margin is not None or risk is not None:
@@ -137,11 +130,7 @@ def clip_threshold(
                 "margin, or choose by `slope`"
             )
         return choice
-    wanted = number("slope", 0.7 if slope is None else slope)
-    if not abs(wanted) < 1:
-        raise ValueError(
-            f"slope: must be below 1 in magnitude, or the variance is not held at q; got {slope!r}"
-        )
+    wanted = slope_of(0.7 if slope is None else slope)
     *others, level = levels_of(clippable, scan, q, wanted, subject.name).tolist()
     choice = choice_at(subject, level, q, size, tuple(others))
     return replace(choice, error=max(choice.error, _error_of(choice, clippable, wanted)))

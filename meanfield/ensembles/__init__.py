@@ -11,12 +11,19 @@ squared singular value is 1::
     OrthogonalLowRank               S(m) = (1 + m) / (1 + m/r)
     MaskedOrthogonal                S(m) = 2 / (1 + 2am + sqrt(1 + 4adm)),  a = 1 - d
 
-with `r` the rank over the width and `d` the density. The last is `sqrt(d)` times an orthogonal
-matrix plus a free Gaussian one of variance `a`: what the mask takes away and adds is noise.
+with `r` the rank over the width and `d` the density; `BlockSparse` is one of the first. The last is
+`sqrt(d)` times an orthogonal matrix plus a free Gaussian one of variance `a`: what the mask takes
+away and adds is noise.
 """
 
 from meanfield.ensembles.ensemble import Ensemble
-from meanfield.ensembles.independent import Gaussian, Sparse, TruncatedNormal, Uniform
+from meanfield.ensembles.independent import (
+    BlockSparse,
+    Gaussian,
+    Sparse,
+    TruncatedNormal,
+    Uniform,
+)
 from meanfield.ensembles.low_rank import LowRank, OrthogonalLowRank, rank_of
 from meanfield.ensembles.orthogonal import (
     DeltaOrthogonal,
@@ -26,6 +33,7 @@ from meanfield.ensembles.orthogonal import (
 )
 
 __all__ = [
+    "BlockSparse",
     "DeltaOrthogonal",
     "Ensemble",
     "Gaussian",

@@ -9,7 +9,7 @@ import numpy as np
 from meanfield.ensembles.ensemble import Array, Ensemble
 from meanfield.ensembles.factors import masked, normal
 
-__all__ = ["Gaussian", "Sparse", "TruncatedNormal", "Uniform"]
+__all__ = ["BlockSparse", "Gaussian", "Sparse", "TruncatedNormal", "Uniform"]
 
 
 class Gaussian(Ensemble):
@@ -70,3 +70,43 @@ class Sparse(Gaussian):
 
     def draw(self, key, fan_out, fan_in, weight_var, dtype=float):
         return masked(key, super(), self.density, fan_out, fan_in, weight_var, dtype)
+
+
+@dataclass(frozen=True)
+class BlockSparse(Gaussian):
+    """Gaussian blocks along the diagonal, rows and columns permuted at random; else 0.
+
+    There are `1/density` of them, as equal in size as the width allows. Entries within have
+    variance `weight_var` over the columns of their block, so each row has the whole variance.
+    """
+
+    density: float
+    name = "block-sparse"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if abs(self._blocks * self.density - 1) > 1e-9:
+            raise ValueError(
+                f"density: must be 1 over a whole number of blocks for {self.name} weights, as "
+                f"1/{self._blocks}; got {self.density!r}"
+            )
+
+    @property
+    def _blocks(self) -> int:
+        return round(1 / self.density)
+
+    def draw(self, key, fan_out, fan_in, weight_var, dtype=float):
+        import jax
+        import jax.numpy as jnp
+
+        if min(fan_out, fan_in) < self._blocks:
+            raise ValueError(
+                f"shape: {self} weights have {self._blocks} blocks, too many for shape "
+                f"({fan_out}, {fan_in})"
+            )
+        row, column = (np.arange(size) * self._blocks // size for size in (fan_out, fan_in))
+        columns = np.bincount(column)[row, None]  # of the block of each row
+        scale = jnp.sqrt(weight_var / jnp.asarray(columns, dtype)).astype(dtype)
+        key, first, last = jax.random.split(key, 3)
+        block = (row[:, None] == column) * scale * normal(key, fan_out, fan_in, dtype)
+        return jax.random.permutation(first, jax.random.permutation(last, block, axis=1))

@@ -57,6 +57,10 @@ class SparseOrthogonal(Orthogonal):
 
     Nowak et al. 2024, arXiv 2406.01755. Singular values of a product are as for dense ones as
     long as rows have many entries. Square matrices only.
+
+    A rotation doubles the entries of two rows and leaves 3/4 of the sum of their fourth powers,
+    which so falls as `(density fan_in)^(-1/4)` only: sums of so few large terms are far from
+    Gaussian in all networks but very wide ones.
     """
 
     density: float

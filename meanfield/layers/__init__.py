@@ -31,6 +31,7 @@ from meanfield.layers.attention import attention, critical_beta
 from meanfield.layers.composition import identity, parallel, repeat, residual, serial
 from meanfield.layers.convolution import convolution, fourier_modes, mode_depth_scales
 from meanfield.layers.critical import CriticalScale, critical, fixup_scale
+from meanfield.layers.dag import Dag, DagTrace, dag
 from meanfield.layers.dense import activation, dense
 from meanfield.layers.graph.aggregate import aggregate
 from meanfield.layers.graph.network import graph_network
@@ -47,6 +48,8 @@ from meanfield.layers.state import State
 
 __all__ = [
     "CriticalScale",
+    "Dag",
+    "DagTrace",
     "GraphNetwork",
     "GraphSample",
     "GraphVerdict",
@@ -64,6 +67,7 @@ __all__ = [
     "convolution",
     "critical",
     "critical_beta",
+    "dag",
     "dense",
     "dropout",
     "fixup_scale",

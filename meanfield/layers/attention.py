@@ -1,21 +1,29 @@
 r"""Self-attention at initialisation: tokens are signals, and one softmax mixes them.
 
-Tokens of norm `q` and overlap `p` have random scores of variance proportional to `beta^2 ln T`, as
-the energies of a random energy model. For long sequences (Giorlandino & Goldt 2025, arXiv
-2505.24333)
+Tokens of norm `q` and overlap `p` have random scores `s_ij = beta sqrt(ln T) x_i M x_j / n`, whose
+parts that differ from token to token have the variance `sigma^2 = beta^2 ln(T) q (q - p)`: the
+energies of a random energy model, and its weights `A_ij = e^(s_ij) / Z_i`. With
+`Y = E sum_j A_ij^2` and `Y' = E sum_j A_ij A_kj` of two tokens,
 
-    beta_c = sqrt(2 / (q (q - p))),    Y = 0 if beta <= beta_c else 1 - beta_c / beta,
-    q' = value_var (p + (q - p) Y),    p' = value_var p.
+    q' = value_var (p + (q - p) Y),    p' = value_var (p + (q - p) Y'),
+
+exactly at any length `T` (`meanfield.layers.random_energies`), for widths far above it. For long
+sequences (Giorlandino & Goldt 2025, arXiv 2505.24333)
+
+    beta_c = sqrt(2 / (q (q - p))),    Y -> 0 if beta <= beta_c else 1 - beta_c / beta,    Y' -> 0.
 
 Below `beta_c` attention is uniform and tokens become one (rank collapse, Noci et al. 2022, arXiv
-2206.03126); above, each one attends to few others and keeps a share `Y` of its difference. With
-`beta = 0` attention is uniform at any length `T`, and `Y = 1/T` in both lines is exact.
+2206.03126); above, each one attends to few others and keeps a share `Y` of its difference.
 
-At finite length the share `Y` of a random energy model differs by up to `0.65 / sqrt(ln T)`, most
-at `beta_c` (drawn models of 16 to 16384 energies: 0.60 to 0.65 at `beta_c`, half of that at `1.5
-beta_c`). And two tokens of correlation `c` attend to the same one with a probability of up to
-`T^(-(1-c)/(1+c))`, as largest of correlated normals coincide, which adds to `p'`. `error` says
-both.
+Gradients go through the values and, from the token that asks and from those that it asks about,
+through the scores. With `t`, `u` the tangents of one token and of two, before and after,
+
+    t' = value_var (Y t + (1 - Y) u + beta^2 ln(T) B ((q-p)^2 t + q (q-p) (t - u))),
+    B = E[sum A^2 - 2 sum A^3 + (sum A^2)^2]
+
+and for two tokens the same with `A B` for `A^2`, `u` for the second `t`, and `p` for `q` before
+`(t - u)`: derived here, as `E|C M' dx|^2` with the covariance `C` of tokens under `A`, and checked
+by differentiating finite layers. Above `beta_c` `B` stays: gradients grow as `ln T`, without limit.
 """
 
 from dataclasses import dataclass
@@ -27,14 +35,13 @@ from numpy.typing import NDArray
 from meanfield.errors import MeanFieldError
 from meanfield.layers.dense import dense, dense_variance
 from meanfield.layers.layer import Layer
+from meanfield.layers.random_energies import Shares, shares
 from meanfield.layers.state import State
 from meanfield.precision import EPS
 
 __all__ = ["attention", "critical_beta"]
 
 Array = NDArray[np.float64]
-
-_SHARE = 0.7  # of 1 / sqrt(ln T): by how much the share of a finite sequence differs
 
 
 def critical_beta(q: float, p: float) -> float:
@@ -77,38 +84,48 @@ class Attention(Layer):
                 "one overlap; give propagate a correlation"
             )
         q, g = float(state.variance[0]), float(state.one_minus[0, 1])
-        uniform = 1 / self.tokens
-        if not q > 0 or g * (1 - uniform) > 1 + 8 * EPS:
+        if not q > 0 or g * (1 - 1 / self.tokens) > 1 + 8 * EPS:
             raise MeanFieldError(
                 f"attention: {self.tokens:g} tokens have a norm above 0 and a correlation from "
                 f"-1/(T - 1) on, got {q:.6g} and {1 - g:.6g}"
             )
-        peaked = 0.0
-        if self.beta > 0 and g > 0:
-            peaked = max(0.0, 1 - critical_beta(q, q * (1 - g)) / self.beta)
-        share = peaked + (1 - peaked) * uniform
-        size = max(0.0, 1 - g * (1 - share))
-        tangent = uniform * state.tangent[0, 0] + (1 - uniform) * state.tangent[0, 1]
-        known = self.beta == 0  # the gradient through the scores is not
-        apart_by = g * (share - uniform)
-        doubt, together = (0.0, 0.0) if known else self._doubts(1 - g)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            of_size = g * doubt / np.float64(size) if doubt else 0.0
-            of_gap = g * (doubt + together) / np.float64(apart_by) if doubt + together else 0.0
+        t, u = float(state.tangent[0, 0]), float(state.tangent[0, 1])
+        part = self._shares(q, g)
+        size = max(0.0, 1 - g * (1 - part.own))
+        apart_by = g * (part.own - part.both)
+        same = _times(part.own, t) + (1 - part.own) * u
+        other = _times(part.both, t) + (1 - part.both) * u
+        if self.beta and g:
+            scores = self.beta**2 * log(self.tokens) * q**2 * g  # inf of infinitely many
+            same += _times(scores * part.own_bend, g * t + (t - u)) if part.own_bend else 0.0
+            other += (
+                scores * part.both_bend * (g * u + (1 - g) * (t - u)) if part.both_bend else 0.0
+            )
+        # layers behind take tokens of different norms for tokens of their mean
+        spread = 0.5 * g**2 * part.spread / size**2 if part.spread else 0.0
+        error = part.error + spread
         return State(
             variance=np.full(n, self.value_var * q * size),
             one_minus=np.where(apart, apart_by / size if size else 1.0, 0.0),
             mean=np.zeros(n),
-            tangent=np.full((n, n), self.value_var * tangent if known else np.nan),
+            tangent=self.value_var * np.where(apart, other, same),
             gaussian=True,
-            error=state.error + float(of_size),
-            one_minus_error=state.one_minus_error + float(of_size + of_gap),
+            error=state.error + error,
+            one_minus_error=state.one_minus_error + error,
         )
 
-    def _doubts(self, c: float) -> tuple[float, float]:
-        """What the shares of one token, and of two, may be off by in a sequence of this length."""
-        same = 0.0 if c >= 1 or self.tokens == inf else self.tokens ** (-(1 - c) / (1 + c))
-        return _SHARE / sqrt(log(self.tokens)), same
+    def _shares(self, q: float, g: float) -> Shares:
+        """What `T` weights are on average; those of long sequences if `T` is inf."""
+        uniform = 1 / self.tokens
+        if not (self.beta and g):
+            return Shares(uniform, 0.0, 0.0, uniform, 0.0, 0.0)
+        if self.tokens < inf:
+            sigma = self.beta * q * sqrt(log(self.tokens) * g)
+            return shares(sigma, 1 - g, self.tokens)
+        # weights of Poisson and Dirichlet's law of index m; at beta_c B falls less fast than 1/ln T
+        m = critical_beta(q, q * (1 - g)) / self.beta
+        of_squares = m * (1 - m) / 3 if m < 1 else 0.0
+        return Shares(max(0.0, 1 - m), of_squares, of_squares or float(m == 1), 0.0, 0.0, 0.0)
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
         width = x.shape[1]
@@ -126,22 +143,35 @@ class Attention(Layer):
         return dense(self.value_var).sample(weight / np.sum(weight, axis=1, keepdims=True) @ x, rng)
 
 
+def _times(factor: float, x: float) -> float:
+    """Their product, where 0 leaves nothing of what is infinite."""
+    return factor * x if factor and x else 0.0
+
+
 def attention(value_var: float = 1.0, beta: float = 0.0, tokens: float = inf) -> Layer:
     r"""One head of self-attention with random weights, for tokens that are all alike.
+
+    `q' = value_var (p + (q - p) Y)`, `p' = value_var (p + (q - p) Y')`, and gradients as the module
+    says. Critical is `beta_c = critical_beta(q, p)`: below it attention is uniform and tokens
+    become one, above gradients grow with the length of the sequence.
 
     Args:
         value_var: variance of values and output together, as `weight_var` of a dense layer.
         beta: strength of the scores; 0 attends to all tokens alike.
-        tokens: length `T` of the sequence. For `beta > 0` the maps are those of long sequences,
-            whose corrections fall as slowly as `1 / sqrt(ln T)`: `error` is a bound of them.
+        tokens: length `T` of the sequence. Maps are exact at any length, of widths far above it;
+            those of `inf` are limits, from which finite ones differ by some `0.6 / sqrt(ln T)`.
 
     Returns:
-        A `Layer`. Gradients are known at `beta = 0`, and nan otherwise.
+        A `Layer`. `error` holds half the relative variance of the norms of tokens: above `beta_c`
+        they differ, and layers behind see their mean. Gradients of infinitely many tokens are inf
+        from `beta_c` on.
 
     Raises:
-        ValueError: an argument is outside its range.
+        ValueError: an argument is outside its range; and `propagate`, where tokens are not alike,
+            or scores so strong that their weights are not known.
 
-    Source: Giorlandino & Goldt 2025, arXiv 2505.24333; uniform: Noci et al. 2022, arXiv 2206.03126.
+    Source: Giorlandino & Goldt 2025, arXiv 2505.24333; uniform: Noci et al. 2022, arXiv 2206.03126;
+    finite lengths and gradients are derived here.
 
     Example:
         >>> import meanfield.layers as ml
@@ -149,6 +179,12 @@ def attention(value_var: float = 1.0, beta: float = 0.0, tokens: float = inf) ->
         >>> trace = ml.propagate(ml.repeat(block, 50), q=1.0, correlation=0.0)
         >>> round(float(trace.correlation[-1]), 3)
         0.026
+        >>> for tokens in (64, 4096, float("inf")):  # beta_c is 1.41
+        ...     trace = ml.propagate(ml.attention(beta=2.0, tokens=tokens), 1.0, 0.0)
+        ...     print(f"{trace.variance[-1]:.4f} {trace.gradient[-1]:.4f}")
+        0.4668 3.8078
+        0.4008 6.4177
+        0.2929 inf
     """
     if not beta >= 0:
         raise ValueError(f"beta: must be >= 0, got {beta!r}")

@@ -6,7 +6,7 @@ them, given its second moments. So covariances add, and beside them only means h
     K_ab = sum_k s_k^2 K^k_ab + sum_(j != k) s_j s_k m^j_a m^k_b
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -19,7 +19,7 @@ from meanfield.errors import MeanFieldError
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, complements, joined, row_blocks
 
-__all__ = ["identity", "parallel", "repeat", "residual", "serial"]
+__all__ = ["identity", "parallel", "repeat", "residual", "serial", "summed"]
 
 Array = NDArray[np.float64]
 
@@ -98,40 +98,7 @@ class Parallel(Layer):
         return self.scales  # pyright: ignore[reportReturnType]
 
     def __call__(self, state: State) -> State:
-        parts = [branch(state) for branch in self.branches]
-        s = np.array(self._numbers())
-        means = s[:, None] * np.array([part.mean for part in parts])
-        total = np.sum(means, axis=0)
-        if np.count_nonzero(np.any(means != 0, axis=1)) <= 1:  # of independent parts only means
-            variance, one_minus = joined(
-                [(x**2 * part.variance, part.one_minus) for x, part in zip(s, parts, strict=True)]
-            )
-        else:
-            if np.any(np.isnan(total)):
-                raise MeanFieldError(
-                    "parallel: the mean of an activation is not known at variances so far from 1; "
-                    "end the branch with a dense layer"
-                )
-            apart = means[:, :, None] - means[:, None, :]
-            apart = np.sum(apart, axis=0) ** 2 - np.sum(apart**2, axis=0)
-            both = list(zip(s, parts, strict=True))
-            variance = (
-                total**2 - np.sum(means**2, axis=0) + sum(x**2 * part.variance for x, part in both)
-            )
-            one_minus = complements(variance, 0.5 * apart + sum(x**2 * p.gap for x, p in both))
-        return State(
-            variance=variance,
-            one_minus=one_minus,
-            mean=total,
-            tangent=_sum([(x**2, part.tangent) for x, part in zip(s, parts, strict=True)]),
-            # a sum of units that are Gaussian but for their sizes is not
-            gaussian=all(
-                part.gaussian and (part.batch == inf or not x)
-                for x, part in zip(s, parts, strict=True)
-            ),
-            error=max(part.error for part in parts),
-            one_minus_error=max(part.one_minus_error for part in parts),
-        )
+        return summed(self._numbers(), [branch(state) for branch in self.branches])
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
         parts = [branch.sample(x, rng) for branch in self.branches]
@@ -146,6 +113,42 @@ class Parallel(Layer):
             return self
         scales = (scale if b.mixes else s for b, s in zip(self.branches, self.scales, strict=True))
         return Parallel(self.branches, tuple(scales))
+
+
+def summed(scales: Sequence[float], parts: Sequence[State]) -> State:
+    """The state of `sum_k s_k x_k` of signals that are independent, given their second moments."""
+    s = np.array(scales)
+    means = s[:, None] * np.array([part.mean for part in parts])
+    total = np.sum(means, axis=0)
+    if np.count_nonzero(np.any(means != 0, axis=1)) <= 1:  # of independent parts only means
+        variance, one_minus = joined(
+            [(x**2 * part.variance, part.one_minus) for x, part in zip(s, parts, strict=True)]
+        )
+    else:
+        if np.any(np.isnan(total)):
+            raise MeanFieldError(
+                "parallel: the mean of an activation is not known at variances so far from 1; "
+                "end the branch with a dense layer"
+            )
+        apart = means[:, :, None] - means[:, None, :]
+        apart = np.sum(apart, axis=0) ** 2 - np.sum(apart**2, axis=0)
+        both = list(zip(s, parts, strict=True))
+        variance = (
+            total**2 - np.sum(means**2, axis=0) + sum(x**2 * part.variance for x, part in both)
+        )
+        one_minus = complements(variance, 0.5 * apart + sum(x**2 * p.gap for x, p in both))
+    return State(
+        variance=variance,
+        one_minus=one_minus,
+        mean=total,
+        tangent=_sum([(x**2, part.tangent) for x, part in zip(s, parts, strict=True)]),
+        # a sum of units that are Gaussian but for their sizes is not
+        gaussian=all(
+            part.gaussian and (part.batch == inf or not x) for x, part in zip(s, parts, strict=True)
+        ),
+        error=max(part.error for part in parts),
+        one_minus_error=max(part.one_minus_error for part in parts),
+    )
 
 
 def _sum(parts: list[tuple[float, Array]]) -> Array:

@@ -17,10 +17,12 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.ensembles import DeltaOrthogonal, Ensemble, SparseOrthogonal, ensemble_of
 from meanfield.errors import MeanFieldError
 from meanfield.layers.dense import dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, joined
+from meanfield.layers.weights import drawn_weights
 from meanfield.precision import EPS
 
 __all__ = ["convolution", "fourier_modes", "mode_depth_scales"]
@@ -36,12 +38,12 @@ class Convolution(Layer):
     bias_var: float
     kernel: tuple[int, ...]
     image: tuple[int, ...] | None  # None: all signals in a row
-    is_delta: bool
+    weights: Ensemble
     mixes = True
 
     def shifts(self) -> Iterator[tuple[tuple[int, ...], float]]:
         """By how much the positions are shifted, with the share of the variance."""
-        if self.is_delta:
+        if isinstance(self.weights, DeltaOrthogonal):
             yield (0,) * len(self.kernel), 1.0
             return
         for place in np.ndindex(*self.kernel):
@@ -97,13 +99,10 @@ class Convolution(Layer):
         sizes = self._sizes(positions)
         axes = tuple(range(len(sizes)))
         y = np.tile(rng.normal(size=width) * np.sqrt(self.bias_var), (positions, 1))
-        for shift, share in self.shifts():
-            weights = rng.normal(size=(width, width)) / np.sqrt(width)
-            if self.is_delta:
-                q, r = np.linalg.qr(weights)
-                weights = q * np.sign(np.diagonal(r))
-            shifted = np.roll(x.reshape(*sizes, width), shift, axes).reshape(x.shape)
-            y += shifted @ weights * np.sqrt(self.weight_var * share)
+        kernel = drawn_weights(self.weights, width, rng, self.kernel) * np.sqrt(self.weight_var)
+        for shift, _ in self.shifts():
+            place = tuple(size // 2 - d for size, d in zip(self.kernel, shift, strict=True))
+            y += np.roll(x.reshape(*sizes, width), shift, axes).reshape(x.shape) @ kernel[place]
         return y
 
 
@@ -111,17 +110,18 @@ def convolution(
     kernel: int | tuple[int, ...],
     weight_var: float,
     bias_var: float = 0.0,
-    weights: str = "gaussian",
+    weights: str | Ensemble = "gaussian",
     image: tuple[int, ...] | None = None,
 ) -> Layer:
     r"""A convolution along one axis or several, padded around: signals are positions.
 
     Args:
         kernel: number of positions it sees, odd; or one for each axis, as `(3, 3)`.
-        weight_var: `W ~ N(0, weight_var / fan_in)` with fan-in `kernel` times the channels.
+        weight_var: `W` has variance `weight_var / fan_in`, with fan-in `kernel` times the channels.
         bias_var: of the biases, one a channel.
-        weights: `"gaussian"`: all positions alike; `"delta-orthogonal"`: the centre alone, an
-            orthogonal matrix of the same total variance.
+        weights: the name of an ensemble, or one of `meanfield.ensembles`, of matrices from all
+            positions of the kernel to the channels; only `"delta-orthogonal"` has the centre
+            alone, an orthogonal matrix of the same total variance.
         image: its height and width (or any number of sizes), where it has several axes; signals
             are its positions row by row. All in one row if not given.
 
@@ -129,9 +129,11 @@ def convolution(
         A `Layer`; a pair of signals is two positions, and both see the same kernel.
 
     Raises:
-        ValueError: an argument is outside its range.
+        ValueError: an argument is outside its range, or the ensemble has no such kernels.
+        TypeError: `weights` is neither a name nor an ensemble.
 
-    Source: Xiao et al. 2018, arXiv 1806.05393, eq. (2.6) and algorithm 1.
+    Source: Xiao et al. 2018, arXiv 1806.05393, eq. (2.6) and algorithm 1; other ensembles: Nait
+    Saada, Naderi & Tanner 2024, arXiv 2310.16597.
 
     Example:
         >>> import numpy as np, meanfield.layers as ml
@@ -161,14 +163,18 @@ def convolution(
         raise ValueError(
             f"image: must have a size for each of {len(sizes)} axes of the kernel, got {image!r}"
         )
-    if weights not in ("gaussian", "delta-orthogonal"):
-        raise ValueError(f"weights: must be 'gaussian' or 'delta-orthogonal', got {weights!r}")
+    ensemble = ensemble_of(weights)
+    if isinstance(ensemble, SparseOrthogonal) and prod(sizes) > 1:
+        raise ValueError(
+            f"weights: {ensemble} matrices are square, those of kernels of {prod(sizes)} positions "
+            "are not; take 'delta-orthogonal' or MaskedOrthogonal weights"
+        )
     return Convolution(
         dense_variance("weight_var", weight_var),
         dense_variance("bias_var", bias_var),
         sizes,
         image,
-        weights == "delta-orthogonal",
+        ensemble,
     )
 
 

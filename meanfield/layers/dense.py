@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
+from meanfield.ensembles import Ensemble, Gaussian, ensemble_of
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
 from meanfield.layers.duals import dual, dual_of_slopes
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, joined
+from meanfield.layers.weights import drawn_weights
 from meanfield.precision import EPS
 
 __all__ = ["activation", "dense", "dense_variance"]
@@ -27,6 +29,7 @@ class Dense(Layer):
 
     weight_var: float
     bias_var: float
+    weights: Ensemble = Gaussian()
     mixes = True
 
     def __call__(self, state: State) -> State:
@@ -46,32 +49,54 @@ class Dense(Layer):
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
         width = x.shape[1]
-        weights = rng.normal(size=(width, width)) * np.sqrt(self.weight_var / width)
+        weights = drawn_weights(self.weights, width, rng) * np.sqrt(self.weight_var)
         return x @ weights + rng.normal(size=width) * np.sqrt(self.bias_var)
 
 
-def dense(weight_var: float, bias_var: float = 0.0) -> Layer:
+def dense(weight_var: float, bias_var: float = 0.0, weights: str | Ensemble = "gaussian") -> Layer:
     r"""A fully connected layer: `y_i = sum_j W_ij x_j + b_i`.
 
-    `K' = weight_var K + bias_var`; squared gradients are multiplied by `weight_var`.
+    `K' = weight_var K + bias_var`; squared gradients are multiplied by `weight_var`. So it is for
+    all ensembles whose entries have that variance and whose rows and columns are exchangeable:
+    orthogonal, of low rank, sparse, in blocks. What they do differently (the singular values of a
+    Jacobian, the noise of finite networks) is not in these maps; `sample` draws of the ensemble.
+    Networks of random rotations, `SparseOrthogonal`, are near them at very large widths only.
+
+    Its critical condition is that of what is around it: `weight_var E[phi'^2] = 1` behind `phi`.
 
     Args:
-        weight_var: `W_ij ~ N(0, weight_var / fan_in)`; 0 silences a residual branch, as the
+        weight_var: `W_ij` has variance `weight_var / fan_in`; 0 silences a residual branch, as the
             initialisation of its last layer in Fixup does.
         bias_var: `b_i ~ N(0, bias_var)`.
+        weights: the name of an ensemble, or one of `meanfield.ensembles`, as `LowRank(0.25)`,
+            `MaskedOrthogonal(0.2)`, `SparseOrthogonal(0.1)`, `BlockSparse(1/8)`.
 
     Returns:
         A `Layer`.
 
     Raises:
-        ValueError: a variance is negative or not finite.
+        ValueError: a variance is negative or not finite, or no ensemble has this name.
+        TypeError: `weights` is neither a name nor an ensemble.
+
+    Source: Poole et al. 2016, arXiv 1606.05340; ensembles that are not Gaussian: Nait Saada,
+    Naderi & Tanner 2024, arXiv 2310.16597.
 
     Example:
         >>> import meanfield.layers as ml
         >>> ml.propagate(ml.dense(weight_var=2.0, bias_var=0.5), q=1.0).variance
         array([1. , 2.5])
+        >>> import numpy as np, meanfield as mf
+        >>> thin = ml.dense(weight_var=2.0, weights=mf.ensembles.LowRank(0.25))
+        >>> ml.propagate(thin, q=1.0).variance
+        array([1., 2.])
+        >>> int(np.linalg.matrix_rank(thin.sample(np.eye(40), np.random.default_rng(0))))
+        10
     """
-    return Dense(dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var))
+    return Dense(
+        dense_variance("weight_var", weight_var),
+        dense_variance("bias_var", bias_var),
+        ensemble_of(weights),
+    )
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from meanfield.gaussian import MOMENTS
 from meanfield.layers.dense import activation, dense, dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
-from meanfield.legendre import NODES, WEIGHTS, nodes
+from meanfield.legendre import NODES, WEIGHTS
+from meanfield.normal import normal_rule
 
 __all__ = ["gated", "maxout", "maxout_moments"]
 
@@ -76,11 +77,7 @@ def _same(rank: int) -> tuple[Array, float]:
     from scipy.special import ndtr, owens_t
 
     u = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-    panels = 6 if rank <= _SMOOTH else 14
-    edges = np.linspace(-_FARTHEST, _FARTHEST, panels + 1)
-    z = nodes(edges[:-1], edges[1:]).ravel()
-    w = np.tile(WEIGHTS, panels) * np.exp(-0.5 * z**2)
-    w /= np.sum(w)
+    z, w = normal_rule(_FARTHEST, 6 if rank <= _SMOOTH else 14)
     values = np.empty_like(u)
     for k, t in enumerate(0.5 * np.pi * (1 + u)):
         p, r = np.cos(t / 2) * z[:, None], np.sin(t / 2) * z

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.bivariate import Covariance, Values
 from meanfield.criticality import checked_numbers, checked_variances, depth_scale
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.maps.decay import Decay, decay_of
 from meanfield.maps.settle import settled_variance
 from meanfield.maps.variance import network_of
@@ -263,6 +264,7 @@ class CorrelationMap:
         return float(np.prod(self._of_slopes.q)) / size * self._of_slopes.difference(g, h).slope
 
 
+@spelt
 def correlation_map(network: Network | FixedPoint, q: Any = None) -> CorrelationMap:
     r"""The map that takes the correlation of two inputs through one layer.
 

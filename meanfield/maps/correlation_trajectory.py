@@ -22,9 +22,9 @@ from meanfield.arrays import ArrayResult
 from meanfield.bivariate import Covariance
 from meanfield.errors import UnresolvedError
 from meanfield.maps.variance import VarianceMap, variance_map
-from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.network import Network
 from meanfield.precision import EPS, concrete
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from meanfield.maps.correlation import CorrelationMap
@@ -202,6 +202,7 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
     """`C.iterate`."""
     network, g = C.network, 1.0 - c0.ravel()
     pair = C.q if isinstance(C.q, tuple) else (C.q,)
+    depth = whole_number("depth", depth, least=0)
     variances = np.stack([_followed(variance_map(network), q, depth) for q in pair], axis=-1)
     here = (variances > 0) & (variances < np.inf)
     end = np.where(here[-1], variances[-1], np.nan)
@@ -264,7 +265,6 @@ def correlation_trajectory(C: "CorrelationMap", c0: Array, depth: int) -> Correl
 
 def _followed(V: VarianceMap, q: float, depth: int) -> Array:
     """The variances from `q` on; `q` itself throughout where it is a fixed point."""
-    checked_depth(depth)
     if abs(V(q) - q) <= V.error(q) + _SETTLED * q:
         return np.full(depth + 1, q)
     return np.asarray(V.iterate(q, depth))

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.activation import Activation
 from meanfield.criticality import checked_variances
 from meanfield.errors import UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.maps.moment import SecondMoment, second_moment
 from meanfield.network import FixedPoint, Network
 from meanfield.precision import EPS, is_traced
@@ -156,6 +157,7 @@ class VarianceMap:
         return f"VarianceMap of {self.network!r}: call it with q, or iterate(q0, depth)"
 
 
+@spelt
 def variance_map(network: Network | FixedPoint) -> VarianceMap:
     r"""The variance map `V(q) = weight_var E[phi(sqrt(q) z)^2] + bias_var` of a network.
 

@@ -13,11 +13,12 @@ from meanfield.errors import UnresolvedError
 from meanfield.maps.moment import OVERFLOW, Table, second_moment, table_of
 from meanfield.network import Network
 from meanfield.precision import EPS, concrete
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from meanfield.maps.variance import VarianceMap
 
-__all__ = ["VarianceTrajectory", "checked_depth", "variance_trajectory"]
+__all__ = ["VarianceTrajectory", "variance_trajectory"]
 
 Array = NDArray[np.float64]
 
@@ -60,17 +61,9 @@ class VarianceTrajectory(ArrayResult):
         return plot.variance_trajectory(self, ax=ax, **options)
 
 
-def checked_depth(depth: int, least: int = 0) -> int:
-    """A number of layers, or an error that says what is one."""
-    whole = isinstance(depth, int | np.integer) and not isinstance(depth, bool)
-    if not whole or depth < least:
-        raise ValueError(f"depth: must be a number of layers, {least} or more, got {depth!r}")
-    return int(depth)
-
-
 def variance_trajectory(V: "VarianceMap", start: Array, depth: int) -> VarianceTrajectory:
     """`V.iterate`."""
-    depth = checked_depth(depth)
+    depth = whole_number("depth", depth, least=0)
     table = table_of(V.activation)
     while True:
         variance, error = _run(V, table, start, depth)

@@ -1,8 +1,9 @@
 """Pictures of result objects, one file for each diagram.
 
 Each function takes a result and `ax=None`, draws on those axes or on new ones, and returns the
-axes. None shows or saves anything, changes a setting of matplotlib, or computes: what is drawn is
-what the result holds. Further keywords go to the main line. matplotlib is imported when drawing.
+axes: an array of them where a diagram has several panels. None shows or saves anything, changes a
+setting of matplotlib, or computes: what is drawn is what the result holds. Further keywords go to
+the main line. matplotlib is imported when drawing.
 """
 
 from meanfield.plot.audit import audit

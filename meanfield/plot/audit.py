@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield.plot.style import BLUE, GREY, VERMILION, style
+from meanfield.plot.style import BLUE, GREY, VERMILION, panels
 
 if TYPE_CHECKING:
     from meanfield.bridges.audit import Audit
@@ -20,32 +20,24 @@ def audit(audit: "Audit", ax: Any = None) -> Any:
 
     Args:
         audit: as made by `meanfield.bridges.torch.audit`.
-        ax: four axes to draw on, in any shape; new ones, two by two, if not given.
+        ax: four axes to draw on, in any shape; new ones if not given.
 
     Returns:
-        The axes, an array of four. Dotted lines are at the layers with findings.
+        The axes, an array of two by two. Dotted lines are at the layers with findings.
 
     Raises:
         ValueError: `ax` are not four axes.
     """
-    if ax is not None:
-        panels = np.asarray(ax, object)
-        if panels.size != 4:
-            raise ValueError(f"ax: an audit has four panels, got {panels.size} axes")
-        _draw(audit, panels.ravel())
-        return panels
-    import matplotlib.pyplot as plt
-
-    with style():
-        figure, panels = plt.subplots(2, 2, sharex=True, figsize=(9.0, 6.0), layout="constrained")
-        _draw(audit, panels.ravel())
-        for panel in panels[0]:
-            panel.set_xlabel("")
-        figure.suptitle("audit: a batch in the model, layer by layer")
-    return panels
+    title = "audit: a batch in the model, layer by layer"
+    with panels(ax, (2, 2), title, sharex=True, figsize=(9.0, 6.0)) as grid:
+        _draw(audit, grid.ravel())
+        if ax is None:  # the upper panels share the axis of the lower ones
+            for panel in grid[0]:
+                panel.set_xlabel("")
+    return grid
 
 
-def _draw(audit: "Audit", panels: Any) -> None:
+def _draw(audit: "Audit", flat: Any) -> None:
     layers = np.arange(1, len(audit.layers) + 1)
     shown = (
         ("variance of pre-activations", "log", audit.variance, audit.predicted_variance),
@@ -53,7 +45,7 @@ def _draw(audit: "Audit", panels: Any) -> None:
         ("share of zeros before the layer", "linear", audit.sparsity, audit.predicted_sparsity),
         ("squared gradient over the last", "log", audit.gradient, audit.predicted_gradient),
     )
-    for panel, (label, scale, measured, predicted) in zip(panels, shown, strict=True):
+    for panel, (label, scale, measured, predicted) in zip(flat, shown, strict=True):
         good = [np.isfinite(v) & ((v > 0) | (scale == "linear")) for v in (measured, predicted)]
         both = np.concatenate([measured[good[0]], predicted[good[1]]])
         if len(both) and np.max(both) < _DECADE * np.min(both):
@@ -76,4 +68,4 @@ def _draw(audit: "Audit", panels: Any) -> None:
         if measured is audit.sparsity:
             panel.set_ylim(-0.05, 1.05)
         panel.set_xlabel("layer with weights")
-    panels[0].legend(loc="upper left")
+    flat[0].legend()

@@ -66,7 +66,7 @@ def clip_curves(
             "call clip_map, or choose fewer sparsities"
         )
     unit = np.sqrt(diagram.q)
-    with panels(ax, 2, f"{diagram.name} clipped, on the edge of chaos") as both:
+    with panels(ax, (2,), f"{diagram.name} clipped, on the edge of chaos") as both:
         for values, at, here in zip(
             (diagram.slope, diagram.q * diagram.curvature), both, ("slope", "bend"), strict=True
         ):

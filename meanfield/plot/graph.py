@@ -20,6 +20,7 @@ _FLOOR = 1e-28  # 1 - c below is drawn on the edge
 def oversmoothing(
     networks: "GraphNetwork | Sequence[GraphNetwork]",
     ax: "Axes | None" = None,
+    *,
     labels: "Sequence[str] | None" = None,
 ) -> "Axes":
     """Draw mean `1 - c` of pairs of nodes against depth, both logarithmic.

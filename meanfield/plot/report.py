@@ -9,7 +9,7 @@ from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
 from meanfield.plot.isometry import slope_spread
 from meanfield.plot.spectrum import spectrum
-from meanfield.plot.style import style
+from meanfield.plot.style import legend, style
 from meanfield.plot.variance import variance_map
 from meanfield.plot.width import finite_width
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
     from meanfield.reporting import Report
     from meanfield.spectrum import Spectrum
+    from meanfield.width import FiniteWidth
 
 __all__ = ["figure", "figures", "report"]
 
 _COLUMNS = 3
+_SHOWN = 1e-4  # singular values from here on, relative to the largest
+_POINTS = 400
 
 
 def _panels(report: "Report") -> list[tuple[str, Any]]:
@@ -45,27 +48,44 @@ def _panels(report: "Report") -> list[tuple[str, Any]]:
     judged = found.isometry
     if judged is not None and found.point is not None:
         panels.append(("spread of slopes along the edge", lambda ax: slope_spread(judged, ax)))
-    if found.finite is not None:
-        fw = found.finite
-        panels.append((f"fluctuation at width {found.width}", lambda ax: finite_width(fw, ax)))
+    widths = [fw for fw in found.finite.values() if np.all(np.isfinite(fw.relative_std))]
+    if widths:
+        title = f"std of the mean square, width {found.width}"
+        panels.append((title, lambda ax: _spread(widths, ax)))
     return panels
 
 
-def _bulk(spread: "Spectrum", ax: "Axes") -> "Axes":
-    """Without the smallest fifth, which in a deep network can reach down to 1e-200."""
-    from matplotlib.ticker import LogLocator
+def _spread(widths: "list[FiniteWidth]", ax: "Axes") -> "Axes":
+    """That of the text, from 0 on: else a thousandth looks like a tenth."""
+    finite_width(widths, ax, quantity="relative_std")
+    ax.set_ylim(0, 1.15 * max(float(np.max(fw.relative_std)) for fw in widths))
+    return ax
 
+
+def _bulk(spread: "Spectrum", ax: "Axes") -> "Axes":
+    """Four decades of singular values, in a deep network the least part of what there is.
+
+    The others are counted and not drawn: a direction that shrinks by 1e-60 is as lost as one that
+    shrinks by 1e-4.
+    """
     spectrum(spread, ax, log=True)
-    low, high = ax.get_xlim()
-    least = float(spread.quantile(0.2))
-    if low < least < high:
-        for line in ax.lines:  # what is not clipped, such as markers, would be drawn outside
-            x, y = (np.asarray(part) for part in line.get_data())
-            line.set_data(x[x >= least], y[x >= least])
-        ax.set_xlim(least, high)
-        ax.set_xlabel(f"{ax.get_xlabel()}, the upper 80 %")
-        ax.xaxis.set_major_locator(LogLocator(numticks=6))
-        ax.xaxis.set_minor_locator(LogLocator(subs=(), numticks=6))
+    low, _ = ax.get_xlim()
+    power = int(np.floor(np.log10(_SHOWN * float(spread.s_max))))
+    least = 10.0**power
+    if not low < least:
+        return ax
+    curve = ax.lines[0]
+    s = np.geomspace(least, float(spread.s_max), _POINTS)
+    density = spread.log_density(np.log(s))
+    curve.set_data(s, density)
+    for line in ax.lines[1:]:  # what is not clipped, such as markers, would be drawn outside
+        x, y = (np.asarray(part) for part in line.get_data())
+        line.set_data(x[x >= least], y[x >= least])
+    ax.set_xlim(least, 3 * float(spread.s_max))
+    ax.set_ylim(0, 1.3 * float(np.max(density)))
+    share = 100 * float(spread.cdf(least))
+    ax.plot([], [], " ", label=f"below $10^{{{power}}}$: {share:.0f} %")
+    legend(ax)
     return ax
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meanfield.plot.style import BLUE, GREY, VERMILION, axes, legend, merged, style
+from meanfield.plot.style import BLUE, GREY, VERMILION, axes, legend, merged, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,20 +119,20 @@ def _finite(values: Any) -> Any:
 
 
 def comparison(
-    result: "Comparison", axes: Any = None, *, quantities: Sequence[str] | None = None
+    result: "Comparison", ax: Any = None, *, quantities: Sequence[str] | None = None
 ) -> Any:
     r"""Draw theory against ensemble: a column for each quantity, deviations below.
 
     Args:
         result: a `Comparison`.
-        axes: an array of axes of shape (2, quantities); new ones if not given.
+        ax: axes to draw on, an array of shape (2, quantities); new ones if not given.
         quantities: which ones; those that are compared anywhere, at most four, if not given.
 
     Returns:
         The array of axes.
 
     Raises:
-        ValueError: a quantity is not among those compared.
+        ValueError: a quantity is not among those compared, or there are more or fewer axes.
 
     Example:
         >>> import meanfield as mf
@@ -146,21 +146,16 @@ def comparison(
     for name in names:
         if name not in result.quantities:
             raise ValueError(f"quantities: {name!r} is not among {', '.join(known)}")
-    if axes is None:
-        import matplotlib.pyplot as plt
-
-        with style():
-            size = (3.6 * len(names) + 0.6, 5.2)
-            axes = plt.subplots(2, len(names), sharex=True, squeeze=False, figsize=size,
-                                height_ratios=(2, 1))[1]  # fmt: skip
-            axes[0, 0].figure.suptitle(result.simulation.title, fontsize=11)
-            return _compared(result, axes, names)
-    return _compared(result, axes, names)
+    size = (3.6 * len(names) + 0.6, 5.2)
+    shape, title = (2, len(names)), result.simulation.title
+    with panels(ax, shape, title, sharex=True, figsize=size, height_ratios=(2, 1)) as grid:
+        _compared(result, grid, names)
+    return grid
 
 
-def _compared(result: "Comparison", axes: Any, names: Sequence[str]) -> Any:
+def _compared(result: "Comparison", grid: Any, names: Sequence[str]) -> None:
     layers = np.arange(1, result.simulation.depth + 1)
-    for column, (name, above, below) in enumerate(zip(names, axes[0], axes[1], strict=True)):
+    for column, (name, above, below) in enumerate(zip(names, *grid, strict=True)):
         q = result[name]
         measured, error = _finite(q.measured), _finite(q.error)
         above.fill_between(layers, measured - error, measured + error, color=BLUE, alpha=0.3,
@@ -178,4 +173,3 @@ def _compared(result: "Comparison", axes: Any, names: Sequence[str]) -> Any:
         if column == 0:
             legend(above)
             below.set(ylabel="deviation\n(standard errors)")
-    return axes

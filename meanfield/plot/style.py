@@ -56,21 +56,26 @@ def axes(ax: "Axes | None", title: str) -> Iterator["Axes"]:
 
 
 @contextmanager
-def panels(ax: Any, count: int, title: str) -> Iterator[Any]:
-    """The caller's axes, so many in a row, or new ones in our style with a title above them."""
+def panels(ax: Any, shape: tuple[int, ...], title: str, **options: Any) -> Iterator[Any]:
+    """The caller's axes in this shape, or new ones in our style with a title above them.
+
+    The `options` are those of `pyplot.subplots`.
+    """
     if ax is not None:
         given = np.ravel(np.asarray(ax, object))
-        if len(given) != count:
-            raise ValueError(f"ax: must be {count} axes, got {len(given)}")
-        yield given
+        if len(given) != np.prod(shape):
+            raise ValueError(f"ax: must be {np.prod(shape)} axes, got {len(given)}")
+        yield given.reshape(shape)
         return
     import matplotlib.pyplot as plt
 
     with style():
-        figure, row = plt.subplots(1, count, figsize=(4.8 * count, 4.2))
+        rows, columns = (1, *shape)[-2:]
+        options = {"figsize": (4.8 * columns, 4.2 * rows), **options}
+        figure, grid = plt.subplots(rows, columns, squeeze=False, **options)
         figure.suptitle(title)
-        yield row
-        for one in row:
+        yield grid.reshape(shape)
+        for one in grid.ravel():
             for axis in (one.xaxis, one.yaxis):  # as above
                 axis.get_major_ticks()
                 axis.get_minor_ticks()

@@ -21,6 +21,7 @@ _QUANTITIES = {
     "kernel_correction": "kernel correction $G_1/n$",
     "variance_std": "standard deviation of the kernel",
     "sampled_variance_std": "standard deviation of the mean of $z^2$",
+    "relative_std": "std of the mean square / mean",
     "excess_kurtosis": "excess kurtosis of a pre-activation",
     "tangent_kernel": r"tangent kernel $\Theta$",
 }
@@ -37,8 +38,8 @@ def finite_width(
         results: a `FiniteWidth`, or several; labels tell in what they differ.
         ax: axes to draw on; new ones if not given.
         quantity: a name of an array of `FiniteWidth`: `"fluctuation"`, `"four_point"`, `"kernel"`,
-            `"kernel_correction"`, `"variance_std"`, `"sampled_variance_std"`, `"excess_kurtosis"`
-            or `"tangent_kernel"`.
+            `"kernel_correction"`, `"variance_std"`, `"sampled_variance_std"`, `"relative_std"`,
+            `"excess_kurtosis"` or `"tangent_kernel"`.
         scaled: multiply by the width, so that results of different widths fall together.
         exact: draw the law that holds at any width too, where there is one (dotted; of the
             fluctuation only).

@@ -1,19 +1,20 @@
 """What a report says: findings as named values, each with a sentence on what to do with it."""
 
-from math import ceil, inf, isfinite
+from collections.abc import Callable
+from math import inf, isfinite
 from typing import NamedTuple
 
 import numpy as np
 
 from meanfield.dynamical_isometry.verdict import IsometryVerdict
-from meanfield.maps.correlation import CorrelationMap
 from meanfield.network import digits, intervals
-from meanfield.reporting.findings import Findings
+from meanfield.reporting.findings import Findings, width_needed
+from meanfield.reporting.paste import Block, blocks_of
+from meanfield.search import valid_spans
+from meanfield.width import FiniteWidth
 
 __all__ = ["Entry", "Section", "headline_of", "references_of", "sections_of"]
 
-
-_FOLLOWED = 2000  # layers
 
 _CLASSES = {
     "scale-invariant": "Every variance is kept: it is the inputs that set it.",
@@ -33,11 +34,11 @@ class Entry(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A chapter: entries, and lines of code to paste."""
+    """A chapter: entries, and blocks of code to paste."""
 
     title: str
     entries: tuple[Entry, ...]
-    code: tuple[str, ...] = ()
+    code: tuple[Block, ...] = ()
 
 
 def sections_of(found: Findings) -> tuple[Section, ...]:
@@ -50,7 +51,7 @@ def sections_of(found: Findings) -> tuple[Section, ...]:
         Section(f"Depth{raw}", _depth(found)),
         Section(f"Gradients{raw}", _gradients(found)),
         Section(f"Finite width{raw}, with Gaussian weights", _width(found)),
-        Section("To paste", (), _code(found)),
+        Section("To paste", (), _blocks(found)),
     )
     return tuple(chapter for chapter in chapters if chapter.entries or chapter.code)
 
@@ -67,8 +68,8 @@ def headline_of(found: Findings) -> tuple[tuple[str, str], ...]:
         ("bias_var", f"{float(chosen.bias_var):.6g}"),
         ("variance q", f"{float(chosen.q):.6g}, {'held' if clip or found.holds else 'not held'}"),
     ]
-    if found.finite is not None and clip is None:
-        most = found.finite.recommended_depth
+    if "gaussian" in found.finite and clip is None:
+        most = found.finite["gaussian"].recommended_depth
         layers = "any" if most == inf else f"{most:.0f} layers"
         values.append((f"deepest at width {found.width}", layers))
     return tuple(values)
@@ -158,7 +159,9 @@ def _critical(found: Findings) -> tuple[Entry, ...]:
                 "edge of chaos",
                 "for every q looked at, 0.001 to 1000"
                 if whole
-                else f"for q from {q[0]:.3g} to {q[-1]:.3g}",
+                else " and ".join(
+                    f"q from {a:.4g} to {b:.4g}" for a, b in valid_spans(point.activation)
+                ),
                 "Any other q on it is critical too: critical(phi, q=...).",
             )
         )
@@ -176,9 +179,11 @@ def _stability(found: Findings) -> str:
         return f"Below 1: stable, a variance that is off comes back{where}, by this factor a layer."
     if found.clip is not None:
         return "Not below 1: the variance runs away; clip the activation as above."
-    return (
-        "Not below 1: the variance does not come back to q. Take another q on the edge of chaos, "
-        "or normalise layers."
+    elsewhere = found.best_stable
+    return "Not below 1: the variance does not come back to q. " + (
+        f"Take another q on the edge of chaos, such as {elsewhere:.4g}, or normalise layers."
+        if elsewhere is not None
+        else "Nor does it at any other q of this edge of chaos: normalise layers."
     )
 
 
@@ -208,8 +213,10 @@ def _curvature(found: Findings) -> str:
 
 
 def _depth(found: Findings) -> tuple[Entry, ...]:
-    if found.point is None or found.correlations is None:
+    if found.point is None:
         return ()
+    if found.correlations is None:
+        return (Entry("correlations", "unknown", f"{found.missing['correlations']}."),)
     decay = found.correlations.decay
     trainable = float(found.point.trainable_depth)
     if decay.kind == "none":
@@ -219,21 +226,13 @@ def _depth(found: Findings) -> tuple[Entry, ...]:
     else:
         advice = (
             "A power of depth and no exponential: there is no depth at which signals die, but "
-            f"two independent inputs differ by 1 % after {_layers_to(found.correlations)}."
+            f"two independent inputs differ by 1 % after {_layers(found.layers_to_alike)}."
         )
     return (Entry("correlations", str(decay), advice),)
 
 
-def _layers_to(C: CorrelationMap) -> str:
-    """Layers from `c = 0` to `1 - c = 0.01`; far out by the law of the decay, where it holds."""
-    left = np.ravel(C.iterate(0.0, _FOLLOWED).one_minus)
-    below = np.flatnonzero(left <= 0.01)
-    if len(below):
-        count = int(below[0])
-    else:
-        decay = C.decay
-        count = ceil((decay.coefficient / 0.01) ** (1 / decay.power))
-    return f"about {count} layers" if count > 1 else "one layer"
+def _layers(count: int | None) -> str:
+    return "one layer" if count == 1 else f"about {count} layers"
 
 
 def _gradients(found: Findings) -> tuple[Entry, ...]:
@@ -273,29 +272,52 @@ def _gradients(found: Findings) -> tuple[Entry, ...]:
 
 
 def _width(found: Findings) -> tuple[Entry, ...]:
-    fw = found.finite
-    if fw is None:
+    if not found.finite:
         return ()
-    most = fw.recommended_depth
-    least = max(2, ceil(found.width * found.depth / most)) if most else 0
-    std = float(fw.sampled_variance_std[-1] / fw.kernel[-1])
+    if all(width_needed(fw) == inf for fw in found.finite.values()):
+        return (
+            Entry(
+                "width",
+                "none is enough",
+                "E[phi^4] or E[phi'^4] is infinite at this q: layers of any width fluctuate "
+                "without bound.",
+            ),
+        )
+
+    def each(shown: Callable[[FiniteWidth], str]) -> str:
+        """The value with Gaussian weights, and beside it that with others."""
+        texts = {weights: shown(fw) for weights, fw in found.finite.items()}
+        beside = "".join(f" ({w}: {text})" for w, text in texts.items() if w != "gaussian")
+        return texts.get("gaussian", "") + beside
+
+    def depth(fw: FiniteWidth) -> str:
+        return "any" if fw.recommended_depth == inf else f"{fw.recommended_depth:.0f}"
+
+    def width(fw: FiniteWidth) -> str:
+        least = width_needed(fw)
+        return "any" if least <= 1 else "none" if least == inf else f"{least:.0f}"
+
+    def std(fw: FiniteWidth) -> str:
+        last = float(fw.relative_std[-1])
+        return f"{100 * last:.2g} %" if last < 1 else "more than the mean"
+
     return (
         Entry(
             f"depth at width {found.width}",
-            "any" if most == inf else f"{most:.0f} at most",
-            "Stay below: deeper, gradients of two networks drawn alike differ by a factor e, or "
+            each(depth),
+            "At most: deeper, gradients of two networks drawn alike differ by a factor e, or "
             "the variance fluctuates as much as it is.",
         ),
         Entry(
             f"width for {found.depth} layers",
-            "any" if most == inf else f"{least} at least",
-            "Take layers so wide for this depth: what counts is depth over width.",
+            each(width),
+            "At least. Depth over width is what counts: twice as wide may be twice as deep.",
         ),
         Entry(
             "std of the mean square",
-            f"{100 * std:.2g} %" if std < 1 else "more than the mean",
-            f"Of layer {found.depth}, over its mean: how different two networks drawn alike are. "
-            "Wider layers make it smaller.",
+            each(std),
+            f"Of the pre-activations of layer {found.depth}, over its mean: how different two "
+            "networks drawn alike are. Wider layers make it smaller.",
         ),
     )
 
@@ -317,27 +339,12 @@ def _clip(found: Findings) -> tuple[Entry, ...]:
     )  # fmt: skip
 
 
-def _code(found: Findings) -> tuple[str, ...]:
+def _blocks(found: Findings) -> tuple[Block, ...]:
     if found.point is None:
         return ()
-    q, chosen = float(found.point.q), found.point
-    made = f"point = mf.critical(phi, q={q:.6g})  # phi: the activation; weights='orthogonal' too"
-    if found.clip is not None:
-        chosen = found.clip.point
-        made = f"point = mf.clip_threshold(phi, q={q:.6g}).point  # point.activation is the clipped"
-    return (
-        "import meanfield as mf",
-        made,
-        "# jax.nn.initializers and flax: kernel_init=..., bias_init=...",
-        "mf.initializer(point), mf.bias_initializer(point)",
-        "# torch, equinox, haiku, keras",
-        "mf.bridges.torch.init_(model, point)",
-        "model = mf.bridges.equinox.init(model, point, key=key)",
-        "mf.bridges.haiku.initializers(point)",
-        "mf.bridges.keras.initializer(point), mf.bridges.keras.bias_initializer(point)",
-        "# anywhere: W ~ N(0, weight_var / fan_in), b ~ N(0, bias_var)",
-        f"weight_var, bias_var = {float(chosen.weight_var):.12g}, {float(chosen.bias_var):.12g}",
-    )
+    clip = found.clip
+    chosen = found.point if clip is None else clip.point
+    return blocks_of(chosen, found.activation, clipped=clip is not None)
 
 
 def references_of(found: Findings) -> tuple[str, ...]:
@@ -349,7 +356,7 @@ def references_of(found: Findings) -> tuple[str, ...]:
         used.append("roberts2022")
     if found.isometry is not None or found.spectrum is not None:
         used.append("pennington2018")
-    if found.finite is not None:
+    if found.finite:
         used += ["hanin2018", "day2023"]
     if found.clip is not None:
         used.append("price2024")

@@ -18,6 +18,7 @@ _STYLE = """
   text-align: left; }
 .meanfield h1 { font-size: 1.7rem; line-height: 1.2; margin: 1.2rem 0 1rem; }
 .meanfield h1 small { display: block; font-size: 1rem; font-weight: 400; color: #5b6875; }
+.meanfield h3 { font-size: .95rem; margin: .8rem 0 .2rem; color: #5b6875; }
 .meanfield h2 { font-size: 1.15rem; margin: 2rem 0 .4rem; }
 .meanfield .cards { display: grid; gap: .8rem;
   grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); }
@@ -62,8 +63,8 @@ def fragment(report: "Report", pictures: str = "") -> str:
         ]
         if rows:
             parts.append(f"<dl>{''.join(rows)}</dl>")
-        if section.code:
-            parts.append(f"<pre>{escape(chr(10).join(section.code))}</pre>")
+        for block in section.code:
+            parts.append(f"<h3>{escape(block.title)}</h3><pre>{escape(str(block))}</pre>")
     parts.append("<h2>References</h2><ul>")
     for key in report.references:
         link = f"https://arxiv.org/abs/{PAPERS[key].eprint}"

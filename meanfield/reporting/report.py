@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from meanfield import files
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
 from meanfield.keywords import spelt
-from meanfield.maps.variance_trajectory import checked_depth
 from meanfield.reporting.chapters import (
     Entry,
     Section,
@@ -18,7 +19,9 @@ from meanfield.reporting.chapters import (
 )
 from meanfield.reporting.citations import PAPERS
 from meanfield.reporting.findings import Findings, findings_of
+from meanfield.reporting.numbers import numbers_of
 from meanfield.strict_json import strict_json
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +66,9 @@ class Report:
                 if entry.advice:
                     lines.append(fill(entry.advice, _WRAP, initial_indent=" " * 6,
                                       subsequent_indent=" " * 6))  # fmt: skip
-            lines += [f"    {line}" for line in section.code]
+            for block in section.code:
+                lines.append(f"  {block.title}")
+                lines += [f"    {line}" for line in block.lines]
             lines.append("")
         lines.append("References (BibTeX: meanfield.citation(key))")
         lines += [f"  {key}: {PAPERS[key]}" for key in self.references]
@@ -72,14 +77,21 @@ class Report:
     __repr__ = __str__
 
     def to_dict(self) -> dict[str, Any]:
-        """All that is told, by section and name."""
+        """All that is told: `numbers` for programs, and the sentences of each section.
+
+        `numbers` holds results by their kinds, as floats, booleans and names of verdicts; see
+        `meanfield.reporting.numbers`. In JSON an infinite number is the text `"inf"`.
+        """
         return {
             "activation": self.activation.name,
+            "depth": self.findings.depth,
+            "width": self.findings.width,
+            "numbers": numbers_of(self.findings),
             "sections": [
                 {
                     "title": section.title,
                     "entries": [entry._asdict() for entry in section.entries],
-                    "code": list(section.code),
+                    "code": {block.title: str(block) for block in section.code},
                 }
                 for section in self.sections
             ],
@@ -97,7 +109,7 @@ class Report:
 
         return plot.report(self, ax=ax)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | PathLike[str]) -> Path:
         """Write it: `.html` (one self-contained page), `.json`, `.txt`, or its figure.
 
         Args:
@@ -106,27 +118,19 @@ class Report:
         Raises:
             ValueError: the suffix is another.
         """
-        path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix in (".png", ".pdf", ".svg"):
+        from meanfield.reporting.html import page
+
+        def picture(path: Path) -> None:
             from meanfield.plot.report import figure
 
             figure(self).savefig(path)
-            return
-        if suffix == ".html":
-            from meanfield.reporting.html import page
 
-            text = page(self)
-        elif suffix == ".json":
-            text = strict_json(self.to_dict()) + "\n"
-        elif suffix == ".txt":
-            text = f"{self}\n"
-        else:
-            raise ValueError(
-                "path: the suffix must be one of .html, .json, .txt, .png, .pdf, .svg, got "
-                f"{suffix!r}"
-            )
-        path.write_text(text, encoding="utf-8")
+        texts = {
+            ".html": files.text(lambda: page(self)),
+            ".json": files.text(lambda: strict_json(self.to_dict())),
+            ".txt": files.text(lambda: str(self)),
+        }
+        return files.save(path, texts | dict.fromkeys((".png", ".pdf", ".svg"), picture))
 
 
 @spelt
@@ -166,5 +170,5 @@ def report(
     activation = as_activation(phi)
     if q is not None:
         q = float(checked_variances("q", q))
-    found = findings_of(activation, q, checked_depth(depth, least=1), width_of(width))
+    found = findings_of(activation, q, whole_number("depth", depth), width_of(width))
     return Report(found, sections_of(found), references_of(found))

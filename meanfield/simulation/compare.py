@@ -81,11 +81,11 @@ class Comparison:
             for name, q in self.quantities.items()
         }
 
-    def plot(self, axes: Any = None, **options: Any) -> Any:
+    def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw it; see `meanfield.plot.comparison`. Returns a grid of `Axes`."""
         from meanfield import plot
 
-        return plot.comparison(self, axes, **options)
+        return plot.comparison(self, ax, **options)
 
     def __str__(self) -> str:
         sim = self.simulation

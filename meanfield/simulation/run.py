@@ -26,6 +26,7 @@ from meanfield.simulation.draw import Law, Plan, measured
 from meanfield.simulation.elementwise import elementwise
 from meanfield.simulation.memory import block_of, check_memory
 from meanfield.simulation.result import Simulation
+from meanfield.whole import whole_number
 
 __all__ = ["simulate"]
 
@@ -109,7 +110,7 @@ def simulate(
         ensemble_of(network_of(network).weights if weights is None else weights),
     )
     widths = _widths(width, depth, ensemble)
-    draws = _count("draws", draws, 1)
+    draws = whole_number("draws", draws)
     start = _start(network, q)
     c, inputs = _inputs(net, start, correlation, widths[0])
     plan = Plan(ensemble, widths, bool(jacobian), bool(tangent_kernel))
@@ -135,22 +136,14 @@ def simulate(
     )  # fmt: skip
 
 
-def _count(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: must be a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name}: must be at least {least}, got {value}")
-    return int(value)
-
-
 def _widths(width: Any, depth: int | None, ensemble: Ensemble) -> tuple[int, ...]:
     """Widths of the inputs and of all layers, which the ensemble must have matrices for."""
     if np.ndim(width) == 0:
         if depth is None:
             raise ValueError("depth: must be given where width is one number")
-        each = [_count("width", width, 2)] * _count("depth", depth, 1)
+        each = [whole_number("width", width, 2)] * whole_number("depth", depth)
     else:
-        each = [_count("width", n, 2) for n in width]
+        each = [whole_number("width", n, 2) for n in width]
         if not each or depth == 0 or depth not in (None, len(each), len(each) - 1):
             raise ValueError(
                 f"depth: must be the number of widths, {len(each)}, or one less where that of the "

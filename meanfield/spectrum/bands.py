@@ -30,6 +30,7 @@ def union(intervals: Array) -> Array:
     return np.array([band for band in bands if band[1] > 0]).reshape(-1, 2)
 
 
+@np.errstate(all="ignore")  # what overflows far out is as good as infinite
 def beyond(activation: Activation, pieces: SlopePieces, end: float) -> Array:
     """The interval that `X` runs through from `end` outwards, shape (1, 2), or none.
 

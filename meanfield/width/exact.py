@@ -255,19 +255,6 @@ class ExactLaw:
         scale = np.log(2 * self.weight_var / self.width[:-1])
         return mean + scale + digamma(length / 2), variance + polygamma(1, length / 2)
 
-    @property
-    def log_normal(self) -> tuple[Array, Array]:
-        """Mean and variance of `ln K` in the limit of Hanin & Nica: `-beta/2`, `beta`.
-
-        `beta = (3 A4/A2^2 - 1) sum 1/n`, with the mean powers `A2`, `A4` of the slopes: 5 for ReLU,
-        2 for the identity. Both are for a kernel that keeps its mean; else this shifts the mean.
-        """
-        left, right = self.slopes
-        second, fourth = 0.5 * (left**2 + right**2), 0.5 * (left**4 + right**4)
-        beta = _by_layer(np.cumsum((3 * fourth / second**2 - 1) / self.width[:-1]))
-        gain = log(self.q) + np.arange(len(self.width)) * log(self.weight_var * second)
-        return gain - beta / 2, beta
-
     def log_kernel(self, layer: int = -1) -> LogKernel:
         """The law of `ln K` in a layer but the first, where it is fixed."""
         from scipy.special import loggamma

@@ -13,7 +13,7 @@ from meanfield.width.averages import averages
 from meanfield.width.kernels import iterated, kernels
 from meanfield.width.recursion import layers_of, vertices
 from meanfield.width.result import FiniteWidth
-from meanfield.width.sizes import checked_depth, widths_of
+from meanfield.width.sizes import depth_of, widths_of
 from meanfield.width.vertices import checked_vertices
 
 __all__ = ["continued", "expanded", "finite_width"]
@@ -73,7 +73,7 @@ def finite_width(
         array([ 0.,  5., 10., 15.])
     """
     net = network_of(network)
-    depth = checked_depth(depth)
+    depth = depth_of(depth)
     fan = widths_of(width, depth)
     ensemble = ensemble_of(net.weights if weights is None else weights)
     kernel, doubt = kernels(network, depth, q)

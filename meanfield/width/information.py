@@ -19,17 +19,9 @@ Source: Roberts, Yaida & Hanin 2022, arXiv 2106.10165, section A.3, whose result
 here.
 """
 
-from typing import Any
-
-__all__ = ["most_telling", "shared_information"]
-
-
-def shared_information(fluctuation: Any, first: int, second: int) -> Any:
-    """What two groups of so many neurons share, in nats, to order 1/n^3; of any shape."""
-    r = fluctuation
-    return first * second / 8 * (r**2 - (20 + 3 * (first + second)) / 6 * r**3)
+__all__ = ["most_telling"]
 
 
 def most_telling(outputs: int) -> float:
-    """The `V4/(n K^2)` at which that is largest."""
+    """The `r` at which `m` outputs share most."""
     return 4 / (20 + 3 * outputs)

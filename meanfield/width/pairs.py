@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.maps.correlation import correlation_map
 from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network
 from meanfield.width.layered import Layered
 from meanfield.width.pair_averages import PairAverages, pair_averages
-from meanfield.width.sizes import checked_depth, widths_of
+from meanfield.width.sizes import depth_of, widths_of
 from meanfield.width.validity import EXPANSION_LIMIT, beyond_validity
 from meanfield.width.vertices import checked_vertices
 
@@ -109,6 +110,7 @@ class FiniteWidthPair(Layered):
         return "\n".join([line, *(f"  warning: {text}" for text in self.warnings)])
 
 
+@spelt
 def finite_width_pair(
     network: Network | FixedPoint,
     depth: int,
@@ -147,7 +149,7 @@ def finite_width_pair(
         >>> round(float(pair.four_point[1, 0, 0, 0, 0]), 12)  # 5/n
         0.05
     """
-    net, depth = network_of(network), checked_depth(depth)
+    net, depth = network_of(network), depth_of(depth)
     fan = widths_of(width, depth)
     ensemble = ensemble_of(net.weights if weights is None else weights)
     if len(net.activation.jumps):

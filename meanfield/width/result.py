@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.errors import MeanFieldError
 from meanfield.network import digits
+from meanfield.whole import whole_number
 from meanfield.width.edgeworth import Edgeworth
 from meanfield.width.exact import ExactLaw, exact_law
 from meanfield.width.gradient import LogNorm, gradient_log_norm
@@ -90,6 +91,11 @@ class FiniteWidth(Layered):
         """
         relative = self.fluctuation + 2 / self.width
         return self.kernel * np.sqrt(np.maximum(relative, 0.0))
+
+    @property
+    def relative_std(self) -> Array:
+        """`sampled_variance_std` over the kernel: how different two networks drawn alike are."""
+        return self.sampled_variance_std / self.kernel
 
     @cached_property
     def gradient_log_norm(self) -> LogNorm:
@@ -213,13 +219,8 @@ class FiniteWidth(Layered):
             >>> fw.optimal_aspect_ratio(outputs=10)  # 4 / (50 * 5)
             0.0161
         """
-        if isinstance(outputs, bool) or not isinstance(outputs, int | np.integer):
-            raise TypeError(f"outputs: must be a whole number of neurons, got {outputs!r}")
-        if outputs < 2:
-            raise ValueError(
-                f"outputs: one neuron shares nothing; it must be 2 or more, got {outputs}"
-            )
-        return telling_depth(self, int(outputs)) / int(self.width[-1])
+        outputs = whole_number("outputs", outputs, 2)  # one neuron shares nothing
+        return telling_depth(self, outputs) / int(self.width[-1])
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

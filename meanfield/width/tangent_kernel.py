@@ -26,19 +26,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.keywords import spelt
 from meanfield.maps.correlation import correlation_map
 from meanfield.maps.variance import network_of, variance_map
 from meanfield.network import FixedPoint, Network
 from meanfield.width.averages import LEAST, averages, slope_averages
 from meanfield.width.kernels import kernels
 from meanfield.width.recursion import carried
-from meanfield.width.sizes import checked_depth
+from meanfield.width.sizes import depth_of
 
 __all__ = ["diagonal", "fluctuations", "tangent_kernel"]
 
 Array = NDArray[np.float64]
 
 
+@spelt
 def tangent_kernel(
     network: Network | FixedPoint,
     depth: int,
@@ -78,7 +80,7 @@ def tangent_kernel(
         array([[6.     , 3.48204],
                [3.48204, 6.     ]])
     """
-    net, depth = network_of(network), checked_depth(depth)
+    net, depth = network_of(network), depth_of(depth)
     if correlation is None:
         kernel, _ = kernels(network, depth, q)
         return diagonal(net, kernel, weight_rate, bias_rate)

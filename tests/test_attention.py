@@ -1,0 +1,200 @@
+"""Attention: its exact weights at any length, limits, and finite layers with their derivatives."""
+
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import meanfield as mf
+import meanfield.layers as ml
+from finite import check_within_3_standard_errors
+from meanfield.bivariate import Covariance
+from meanfield.layers.random_energies import shares
+from meanfield.layers.state import start
+
+
+def test_uniform_attention() -> None:
+    """Noci et al. 2022: rank collapses after a few layers, not with `1/L` branches."""
+    block = ml.residual(ml.attention(tokens=64))
+    assert ml.propagate(ml.repeat(block, 10), 1.0, 0.0).correlation[-1] == pytest.approx(
+        0.941, abs=5e-4
+    )
+    for depth in (50, 200):
+        scaled = ml.residual(ml.attention(tokens=64), scale=lambda depth: depth**-0.5)
+        c = ml.propagate(ml.repeat(scaled, depth), 1.0, 0.0).correlation[-1]
+        assert c == pytest.approx(0.026, abs=5e-4)
+
+
+@pytest.mark.parametrize(("sigma", "c"), [(0.05, 0.3), (0.7, -0.9), (2.0, 0.95), (20.0, 0.4)])
+def test_weights_of_two_scores(sigma: float, c: float) -> None:
+    """`A = 1/(1 + e^-x)` of the difference `x` of scores: sums are means of smooth functions of it.
+
+    With `w = A (1 - A)`: `sum A^2 = 1 - 2w`, and both bends are `4 w w`.
+    """
+    q = 2 * sigma**2
+    slope = mf.Activation(lambda x: 1 / (2 + jnp.exp(x) + jnp.exp(-x)))
+    first, second = Covariance(mf.Activation("sigmoid"), q), Covariance(slope, q)
+
+    def product(of: Covariance) -> float:
+        return of.second_moment - float(of.difference(np.array([1 - c])).value[0])
+
+    found = shares(sigma, c, 2.0)
+    assert found.own == pytest.approx(2 * first.second_moment, rel=1e-10)
+    assert found.both == pytest.approx(2 * product(first), rel=1e-10)
+    assert found.own_bend == pytest.approx(4 * second.second_moment, rel=1e-9)
+    assert found.both_bend == pytest.approx(4 * product(second), rel=1e-9)
+    of_squares = 4 * (second.second_moment - float(slope.moments(np.array([q])).value[0, 0]) ** 2)
+    assert found.spread == pytest.approx(of_squares, rel=1e-9, abs=1e-10)
+
+
+@pytest.mark.parametrize("ratio", [0.6, 1.0, 2.5])
+@pytest.mark.parametrize("c", [0.4, -0.02])
+def test_weights_of_drawn_scores(ratio: float, c: float) -> None:
+    tokens, draws = 32, 4000
+    sigma, rng = ratio * math.sqrt(2 * math.log(tokens)), np.random.default_rng(0)
+    sides = np.array([1.0, math.copysign(1.0, c)])[:, None]
+    common, own = rng.normal(size=(draws, 1, tokens)), rng.normal(size=(draws, 2, tokens))
+    scores = sigma * (math.sqrt(abs(c)) * sides * common + math.sqrt(1 - abs(c)) * own)
+    weights = np.exp(scores - np.max(scores, axis=2, keepdims=True))
+    A, B = np.moveaxis(weights / np.sum(weights, axis=2, keepdims=True), 1, 0)
+    two, three, both = (np.sum(x, axis=1) for x in (A**2, A**3, A * B))
+    mixed = np.sum(A * B * (A + B), axis=1)
+    drawn = np.array([two, two - 2 * three + two**2, both, both - mixed + both**2])
+    found = shares(sigma, c, tokens)
+    error = np.std(drawn, axis=1) / math.sqrt(draws)
+    expected = np.array([found.own, found.own_bend, found.both, found.both_bend])
+    assert np.all(np.abs(np.mean(drawn, axis=1) - expected) <= 3 * error)
+    assert np.all(error <= 0.1 * expected)
+    assert found.spread == pytest.approx(np.var(two), rel=0.2)
+
+
+@given(q=st.floats(0.1, 5), c=st.floats(0, 0.95), ratio=st.floats(1.01, 20))
+def test_limit_of_long_sequences(q: float, c: float, ratio: float) -> None:
+    """Giorlandino & Goldt 2025: uniform below `beta_c`, a share `1 - beta_c / beta` above."""
+    critical = ml.critical_beta(q, q * c)
+    below = ml.propagate(ml.attention(1.3, beta=0.99 * critical), q, c)
+    assert below.variance[-1] == pytest.approx(1.3 * q * c, abs=1e-14 * q)
+    assert below.gradient[-1] == 0 and below.error[-1] < 1e-10
+    above = ml.propagate(ml.attention(beta=ratio * critical), q, c)
+    share = 1 - 1 / ratio
+    assert above.variance[-1] == pytest.approx(q * (c + (1 - c) * share), rel=1e-13)
+    assert above.gradient[-1] == math.inf
+    size = c + (1 - c) * share  # Var(Y) of Poisson and Dirichlet
+    assert above.error[-1] == pytest.approx(
+        (1 - c) ** 2 * share / ratio / 6 / size**2, rel=1e-9, abs=1e-14
+    )
+
+
+@pytest.mark.parametrize("ratio", [0.7, 1.5, 4.0])
+def test_finite_lengths_go_to_the_limit(ratio: float) -> None:
+    """As slowly as `1 / sqrt(ln T)`, the gradient above `beta_c` as `ln T`."""
+    beta = ratio * ml.critical_beta(1.0, 0.2)
+    limit = ml.propagate(ml.attention(beta=beta), 1.0, 0.2)
+    off, growth = [], []
+    for tokens in (1e3, 1e6, 1e12):
+        trace = ml.propagate(ml.attention(beta=beta, tokens=tokens), 1.0, 0.2)
+        off.append(abs(trace.variance[-1] - limit.variance[-1]))
+        growth.append(trace.gradient[-1] / math.log(tokens))
+        assert off[-1] <= 0.65 * 0.8 / math.sqrt(math.log(tokens))
+    assert off[0] > off[1] > off[2]
+    m = 1 / ratio  # B -> m (1 - m) / 3, of directions that are independent at every token
+    expected = beta**2 * 0.8 * (0.8 + 1) * m * (1 - m) / 3 if m < 1 else 0.0
+    apart = np.abs(np.array(growth) - expected)
+    assert apart[0] > apart[1] > apart[2] and apart[2] < 0.2 * expected + 0.01
+
+
+def test_deep_stacks_of_infinite_sequences() -> None:
+    """What is infinite stays so, and nothing is unknown."""
+    block = ml.residual(ml.attention(beta=3.0))
+    trace = ml.propagate(ml.repeat(block, 5), 1.0, 0.3)
+    assert np.all(trace.gradient[1:] == math.inf) and np.all(np.isfinite(trace.variance))
+    same = ml.propagate(ml.repeat(ml.attention(beta=3.0, tokens=20), 3), 1.0, 1.0)
+    assert np.all(same.variance == 1) and np.all(same.one_minus == 0)
+
+
+@pytest.mark.parametrize(("c", "ratio", "s"), [(0.3, 0.7, 0.0), (0.0, 1.6, 0.4)])
+def test_finite_layers_and_their_derivatives(c: float, ratio: float, s: float) -> None:
+    """8 tokens of norm `q` and overlap `qc`, directions with products `s`: by `jax.jvp`."""
+    q, tokens, value_var, draws = 1.3, 8, 1.4, 250
+    layer = ml.attention(value_var, ratio * ml.critical_beta(q, q * c), tokens)
+    ones = np.ones((tokens, tokens))
+    state = replace(
+        start(q, c * ones + (1 - c) * np.eye(tokens)), tangent=s * ones + (1 - s) * np.eye(tokens)
+    )
+    out = layer(state)
+    expected = np.array([
+        out.variance[0], out.covariance[0, 1], out.tangent[0, 0], out.tangent[0, 1]
+    ])  # fmt: skip
+    scale = layer.beta * math.sqrt(math.log(tokens))  # pyright: ignore[reportAttributeAccessIssue]
+
+    @jax.jit
+    def moments(key: jax.Array, x: jax.Array) -> jax.Array:
+        n = x.shape[1]
+        keys = jax.random.split(key, 4)
+        M, V = jax.random.normal(keys[0], (n, n)), jax.random.normal(keys[1], (n, n))
+        common, own = jax.random.normal(keys[2], (1, n)), jax.random.normal(keys[3], x.shape)
+        dx = math.sqrt(s) * common + math.sqrt(1 - s) * own
+
+        def attended(x: jax.Array) -> jax.Array:
+            weights = jax.nn.softmax(x @ M @ x.T * (scale / n), axis=1)
+            return weights @ x @ V * math.sqrt(value_var / n)
+
+        result = []
+        for y in jax.jvp(attended, (x,), (dx,)):
+            products = y @ y.T / n
+            size = jnp.trace(products) / tokens
+            result += [size, (jnp.sum(products) / tokens - size) / (tokens - 1)]
+        return jnp.array(result)
+
+    value, squares = np.zeros(4), np.zeros(4)
+    for width, factor in ((128, 2.0), (64, -1.0)):
+        basis = np.linalg.qr(np.random.default_rng(0).normal(size=(width, tokens + 1)))[0].T
+        basis *= math.sqrt(q * width)
+        x = jnp.asarray(math.sqrt(c) * basis[0] + math.sqrt(1 - c) * basis[1:], jnp.float32)
+        keys = jax.random.split(jax.random.key(width), draws)
+        drawn = np.array(jax.lax.map(lambda key, x=x: moments(key, x), keys), np.float64)
+        value += factor * np.mean(drawn, axis=0)
+        squares += factor**2 * np.var(drawn, axis=0) / draws
+    check_within_3_standard_errors((value, np.sqrt(squares)), expected)
+
+
+def test_sampled_layers() -> None:
+    """`sample` draws that layer, too."""
+    tokens, c = 16, 0.3
+    layer = ml.attention(1.3, 1.5 * ml.critical_beta(1.0, c), tokens)
+    trace = ml.propagate(layer, 1.0, c)
+    rng, found = np.random.default_rng(1), np.empty((200, 2))
+    for draw in range(200):
+        basis = np.linalg.qr(rng.normal(size=(200, tokens + 1)))[0].T * math.sqrt(200)
+        y = layer.sample(math.sqrt(c) * basis[0] + math.sqrt(1 - c) * basis[1:], rng)
+        size = np.mean(y**2)
+        found[draw] = size, (tokens * np.mean(np.mean(y, axis=0) ** 2) - size) / (tokens - 1)
+    expected = trace.variance[-1] * np.array([1, 1 - trace.one_minus[-1]])
+    off = np.abs(np.mean(found, axis=0) - expected)
+    # width 200 is off by some q/n
+    assert np.all(off <= 3 * np.std(found, axis=0) / math.sqrt(200) + 1.3 / 200)
+
+
+BAD = [
+    (lambda: ml.attention(beta=-1.0), "beta: must be"),
+    (lambda: ml.attention(tokens=1), "tokens: must be"),
+    (lambda: ml.propagate(ml.attention(tokens=64), 1.0, -0.9), "attention: 64 tokens have"),
+    (
+        lambda: ml.attention(beta=1.0, tokens=8).sample(np.ones((4, 4)), np.random.default_rng(0)),
+        "attention: a sequence of 8 tokens",
+    ),
+    (lambda: ml.critical_beta(1.0, 1.0), "q, p: must have"),
+    (lambda: ml.propagate(ml.attention(), q=1.0), "attention: needs tokens"),
+    (lambda: ml.propagate(ml.attention(beta=1e5, tokens=64), 1.0, 0.0), "beta: scores of standard"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD)
+def test_bad_input(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
