@@ -130,7 +130,7 @@ class SlopeLaw:
         """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
         law, known = self, 0
         m, _, _ = self.transforms(np.log(u))
-        for _ in range(_HALVINGS):
+        for _ in range(_HALVINGS if len(u) else 0):
             width = np.abs(law.right - law.left)
             bad = (np.arange(len(width)) >= known) & (width > _NARROWEST)
             bad[bad] = law._misses(bad, u, m) > _RESOLVED
