@@ -84,10 +84,10 @@ def test_limit_of_long_sequences(q: float, c: float, ratio: float) -> None:
     share = 1 - 1 / ratio
     assert above.variance[-1] == pytest.approx(q * (c + (1 - c) * share), rel=1e-13)
     assert above.gradient[-1] == math.inf
+    state = ml.attention(beta=ratio * critical)(start(q, c))
     size = c + (1 - c) * share  # Var(Y) of Poisson and Dirichlet
-    assert above.error[-1] == pytest.approx(
-        (1 - c) ** 2 * share / ratio / 6 / size**2, rel=1e-9, abs=1e-14
-    )
+    expected = (1 - c) ** 2 * share / ratio / 3 / size**2
+    assert state.spread == pytest.approx(expected, rel=1e-9, abs=1e-14)
 
 
 @pytest.mark.parametrize("ratio", [0.7, 1.5, 4.0])
@@ -178,6 +178,25 @@ def test_sampled_layers() -> None:
     off = np.abs(np.mean(found, axis=0) - expected)
     # width 200 is off by some q/n
     assert np.all(off <= 3 * np.std(found, axis=0) / math.sqrt(200) + 1.3 / 200)
+
+
+def test_tokens_of_different_norms() -> None:
+    """Behind peaked attention an activation sees the mean of them; `error` says the difference."""
+    tokens, c = 16, 0.3
+    layer = ml.attention(2.0, 2 * ml.critical_beta(1.0, c), tokens)
+    behind = ml.propagate(ml.serial(layer, ml.activation("tanh")), 1.0, c)
+    rng, found = np.random.default_rng(1), np.empty((200, 2))
+    for draw in range(200):
+        basis = np.linalg.qr(rng.normal(size=(200, tokens + 1)))[0].T * math.sqrt(200)
+        y = layer.sample(math.sqrt(c) * basis[0] + math.sqrt(1 - c) * basis[1:], rng)
+        norms = np.mean(y**2, axis=1)
+        found[draw] = np.mean(np.tanh(y) ** 2), np.var(norms) / np.mean(norms) ** 2
+    off = abs(np.mean(found[:, 0]) - behind.variance[-1])
+    error = np.std(found[:, 0]) / math.sqrt(200)
+    assert 3 * error < off <= behind.error[-1] * behind.variance[-1] + 3 * error
+    normed = ml.propagate(ml.serial(layer, ml.rms_norm(), ml.activation("tanh")), 1.0, c)
+    relu = ml.propagate(ml.serial(layer, ml.activation("relu")), 1.0, c)
+    assert normed.error[-1] < 1e-9 and relu.error[-1] < 1e-9
 
 
 BAD = [

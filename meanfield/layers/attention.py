@@ -101,9 +101,7 @@ class Attention(Layer):
             other += (
                 scores * part.both_bend * (g * u + (1 - g) * (t - u)) if part.both_bend else 0.0
             )
-        # layers behind take tokens of different norms for tokens of their mean
-        spread = 0.5 * g**2 * part.spread / size**2 if part.spread else 0.0
-        error = part.error + spread
+        error = part.error + (0.5 * state.spread if self.beta else 0.0)
         return State(
             variance=np.full(n, self.value_var * q * size),
             one_minus=np.where(apart, apart_by / size if size else 1.0, 0.0),
@@ -112,6 +110,7 @@ class Attention(Layer):
             gaussian=True,
             error=state.error + error,
             one_minus_error=state.one_minus_error + error,
+            spread=g**2 * part.spread / size**2 if part.spread else 0.0,
         )
 
     def _shares(self, q: float, g: float) -> Shares:
@@ -162,9 +161,9 @@ def attention(value_var: float = 1.0, beta: float = 0.0, tokens: float = inf) ->
             those of `inf` are limits, from which finite ones differ by some `0.6 / sqrt(ln T)`.
 
     Returns:
-        A `Layer`. `error` holds half the relative variance of the norms of tokens: above `beta_c`
-        they differ, and layers behind see their mean. Gradients of infinitely many tokens are inf
-        from `beta_c` on.
+        A `Layer`. Above `beta_c` norms differ from token to token, and layers behind see their
+        mean, without a norm between: their `error` says what an activation makes of that. Gradients
+        of infinitely many tokens are inf from `beta_c` on.
 
     Raises:
         ValueError: an argument is outside its range; and `propagate`, where tokens are not alike,

@@ -148,7 +148,15 @@ def summed(scales: Sequence[float], parts: Sequence[State]) -> State:
         ),
         error=max(part.error for part in parts),
         one_minus_error=max(part.one_minus_error for part in parts),
+        spread=_spread(s, parts, variance) if any(part.spread for part in parts) else 0.0,
     )
+
+
+def _spread(s: Array, parts: Sequence[State], variance: Array) -> float:
+    """`sum_k (s_k^2 K^k / K)^2 spread_k` of independent parts, the largest of all signals."""
+    size = np.maximum(variance, np.finfo(float).tiny)
+    both = zip(s, parts, strict=True)
+    return float(np.max(sum((x**2 * p.variance / size) ** 2 * p.spread for x, p in both)))
 
 
 def _sum(parts: list[tuple[float, Array]]) -> Array:

@@ -92,6 +92,7 @@ class Convolution(Layer):
             gaussian=True,
             error=state.error + EPS * len(shifts),
             one_minus_error=state.one_minus_error + EPS * len(shifts),
+            spread=state.spread,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:

@@ -152,7 +152,8 @@ class Dag(Layer):
             starts[node] = start(*at)  # pyright: ignore[reportArgumentType]
         if len({len(state.variance) for state in starts.values()}) > 1:
             raise MeanFieldError("q, correlation: every input must have as many signals as others")
-        return DagTrace(self, self.states(starts))
+        with np.errstate(over="ignore", invalid="ignore"):  # what has overflown is inf, or unknown
+            return DagTrace(self, self.states(starts))
 
     def _ends(self) -> tuple[Node, Node]:
         """The input and the output, where there is one of each."""

@@ -45,6 +45,7 @@ class Dense(Layer):
             gaussian=True,
             error=state.error + EPS,
             one_minus_error=state.one_minus_error + EPS,
+            spread=state.spread,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -121,6 +122,8 @@ class ActivationLayer(Layer):
         if state.radial:
             state = replace(state, tangent=state.tangent + state.radial * state.covariance)
         values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
+        # of E[V(K)] beside V(E[K]), to second order
+        bent = 0.0 if self.phi.is_homogeneous else 0.5 * state.spread
         tangent = slopes.covariance  # no longer needed as such: large on graphs
         tangent *= state.tangent
         if state.radial:  # phi'(x) x = phi(x) wherever something was lost along the signal
@@ -132,8 +135,9 @@ class ActivationLayer(Layer):
             mean=self._mean(state.variance),
             tangent=tangent,
             gaussian=False,
-            error=state.error + max(values.error, slopes.error),
-            one_minus_error=state.one_minus_error + values.one_minus_error,
+            error=state.error + max(values.error, slopes.error) + bent,
+            one_minus_error=state.one_minus_error + values.one_minus_error + bent,
+            spread=state.spread,
         )
 
     def _mean(self, variance: Array) -> Array:

@@ -77,7 +77,7 @@ def _same(rank: int) -> tuple[Array, float]:
     from scipy.special import ndtr, owens_t
 
     u = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-    z, w = normal_rule(_FARTHEST, 6 if rank <= _SMOOTH else 14)
+    z, w = normal_rule(np.linspace(-_FARTHEST, _FARTHEST, 7 if rank <= _SMOOTH else 15))
     values = np.empty_like(u)
     for k, t in enumerate(0.5 * np.pi * (1 + u)):
         p, r = np.cos(t / 2) * z[:, None], np.sin(t / 2) * z
@@ -124,6 +124,7 @@ class Maxout(Layer):
             gaussian=False,
             error=pre.error + error,
             one_minus_error=pre.one_minus_error + error,
+            spread=pre.spread,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -182,8 +183,10 @@ class Gated(Layer):
             mean=np.zeros_like(linear.variance),
             tangent=linear.tangent * gate.covariance + gate.tangent * linear.covariance,
             gaussian=False,
-            error=linear.error + gate.error,
+            # whose squares are products of two sizes
+            error=linear.error + gate.error + linear.spread,
             one_minus_error=linear.one_minus_error + gate.one_minus_error,
+            spread=4 * linear.spread,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:

@@ -46,6 +46,7 @@ class Norm(Layer):
             tangent=state.tangent / root[:, None] / root,
             error=state.error * lost,
             one_minus_error=(state.one_minus_error + state.error * (lost > 1)) * lost,
+            spread=0.0,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:

@@ -187,7 +187,7 @@ def propagate(layer: Layer, q: ArrayLike = 1.0, correlation: ArrayLike | None = 
     state = start(q, correlation)
     single = np.ndim(q) == 0 and (correlation is None or np.ndim(correlation) == 0)
     states = [state]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # what has overflown is inf, or unknown
         for step in layer.steps():
             state = step(state)
             states.append(state)

@@ -95,7 +95,7 @@ def _of_two(
 
     shared, own = sigma * sqrt(abs(c)), sigma * sqrt(1 - abs(c))
     smooth = max(1.0, own / sqrt(2 * log(tokens)))
-    w, p = normal_rule(farthest, int(np.ceil(2 * farthest * shared / (_PANEL * smooth))) + 6)
+    w, p = _rule(farthest, shared / smooth)
     ends = shared * farthest + 10 * step
     lattice = np.arange(a[0] - ends, a[-1] + ends, 0.5 * _STEP * smooth)
     spline = make_interp_spline(lattice, np.stack(_laplace(lattice, own, farthest, 2), axis=1), 9)
@@ -129,7 +129,7 @@ def _powers(u: Array, tokens: float, measure: float) -> tuple[Array, Array]:
 
 def _laplace(a: Array, sigma: float, farthest: float, count: int) -> list[Array]:
     """`u` and `psi_1, ..., psi_count` at `a`."""
-    z, p = normal_rule(farthest, int(np.ceil(2 * farthest * sigma / _PANEL)) + 6)
+    z, p = _rule(farthest, sigma)
     parts = np.empty((count + 1, len(a)))
     rows = max(1, _AT_ONCE // len(z))
     for i in range(0, len(a), rows):
@@ -140,3 +140,9 @@ def _laplace(a: Array, sigma: float, farthest: float, count: int) -> list[Array]
             power *= e
             parts[k, i : i + rows] = power @ p
     return list(parts)
+
+
+def _rule(farthest: float, sigma: float) -> tuple[Array, Array]:
+    """For what is smooth in `sigma z`."""
+    panels = int(np.ceil(2 * farthest * sigma / _PANEL)) + 6
+    return normal_rule(np.linspace(-farthest, farthest, panels + 1))

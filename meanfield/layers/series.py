@@ -97,7 +97,9 @@ def many_differences(
         a, p = (np.sqrt(k / q[:, None]) * part[:, 1:] for part in (a, p))
         doubt *= np.sqrt(count)
     size = np.sqrt(np.sum(a**2, axis=1))
-    # a tail that falls as k^(-3/2) or faster is less than 7 times the last quarter of the series
+    # a tail that falls as k^(-3/2) or faster is less than 7 times the last quarter of the series;
+    # k times that of a jump does not fall so fast
+    jumps = len(activation.jumps) or (derivative and len(activation.kinks) > len(kinks.place))
     last = slice(-(count // 4), None)
     left = np.abs(a - p)[:, last] * (np.abs(a) + np.abs(p))[:, last]
     left = np.where(left > _LEFT * size[:, None] ** 2, left, 0.0)  # and not rounding
@@ -110,8 +112,9 @@ def many_differences(
         found[part] = _summed(a.T[:, one], a.T[:, other], g[part])
         if len(kinks.place):
             found[part] -= _summed(p.T[:, one], p.T[:, other], g[part])
-        faded = np.minimum(2 * np.sqrt(rest[one] * rest[other]),
-                           np.sqrt(rough[one] * rough[other]) * g[part])  # fmt: skip
+        faded = 2 * np.sqrt(rest[one] * rest[other])
+        if not jumps:
+            faded = np.minimum(faded, np.sqrt(rough[one] * rough[other]) * g[part])
         moved = np.minimum(1.0, 0.5 * count * np.abs(np.log(q[one] / q[other])))
         bound[part] = faded + moved**2 * (rest[one] + rest[other])
     if len(kinks.place):

@@ -47,6 +47,8 @@ class State:
         batch: of how many inputs each unit was normalised: it is Gaussian but for its size.
         radial: `r` where directions `dx` lost the part along the signal, so that given `x` their
             `<dx_a dx_b>` is `tangent_ab + r (K_ab - x_a x_b)`.
+        spread: relative variance of what a single signal has for mean square, where networks
+            differ in that at any width, as behind peaked attention; `variance` is its mean.
     """
 
     variance: Array
@@ -58,6 +60,7 @@ class State:
     one_minus_error: float = 0.0
     batch: float = inf
     radial: float = 0.0
+    spread: float = 0.0
 
     @property
     def covariance(self) -> Array:
