@@ -337,6 +337,13 @@ def test_an_overflow_far_out_spoils_no_moment(bump: mf.Report) -> None:
         mf.critical(phi, q=1.0)
 
 
+def test_no_warning_of_what_grows_too_fast(bump: mf.Report) -> None:
+    """Its spread of slopes is infinite wherever there is an edge of chaos."""
+    judged = mf.isometry(bump.activation, depth=8)
+    assert judged.verdict is mf.IsometryVerdict.NEVER
+    assert judged.table and all(row.growth == np.inf for row in judged.table)
+
+
 def test_correlations_of_what_grows_too_fast() -> None:
     """Known at q = 1.4 to many digits, `1/sqrt((1 - q/4)^2 - (q c/4)^2)`, and refused at 1.6."""
     net = mf.Network(gaussian_bump, weight_var=1.0)
