@@ -360,6 +360,12 @@ def test_edges_of_activations(ax: Any) -> None:
     assert "any $q$" in {text.get_text() for text in ax.texts}
 
 
+def test_one_point_of_an_edge_has_its_q(ax: Any) -> None:
+    """The Gaussian is critical at 2 and not at 1: one point is not any."""
+    plot.edges_of_chaos({"gaussian": mf.critical_line("gaussian", [1.0, 2.0])}, ax)
+    assert [text.get_text() for text in ax.texts] == ["2"]
+
+
 # -- manners --------------------------------------------------------------------------------------
 
 
