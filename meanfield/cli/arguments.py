@@ -118,8 +118,8 @@ def load(spec: str, parameters: dict[str, Any]) -> "Activation":
         module, dot, name = spec.rpartition(".")
         if dot:
             raise ValueError(
-                f"activation: {spec!r} is no name of the catalogue; one of your own has a colon, as "
-                f"{module}:{name}, package.module:function"
+                f"activation: {spec!r} is no name of the catalogue; one of your own has a colon, "
+                f"{module}:{name}, as in package.module:function"
             )
         try:
             return Activation(spec, **parameters) if parameters else as_activation(spec)
