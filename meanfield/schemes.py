@@ -17,6 +17,7 @@ from meanfield.activation import Activation, as_activation
 from meanfield.criticality import critical
 from meanfield.errors import MeanFieldError
 from meanfield.fixedpoints import FixedPoints, fixed_points
+from meanfield.keywords import spelt
 from meanfield.network import REACH, FixedPoint, Network, Phase
 from meanfield.scheme_rules import SCHEMES, Shape, spectral_norm
 from meanfield.whole import whole_number
@@ -96,6 +97,7 @@ class Placement:
         )
 
 
+@spelt
 def place(
     scheme: str,
     phi: Callable | str | Activation,
@@ -274,6 +276,7 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+@spelt
 def compare(
     phi: Callable | str | Activation, depth: int = 50, fan_in: int = 1024, fan_out: int = 1024
 ) -> SchemeTable:

@@ -32,6 +32,7 @@ from meanfield.dynamical_isometry.residual_curve import ResidualTransform, Slope
 from meanfield.dynamical_isometry.universal import UniversalSpectrum
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.network import FixedPoint, Network, digits
 from meanfield.whole import whole_number
 
@@ -229,6 +230,7 @@ def _cosines(table: Table) -> Array:
     return c
 
 
+@spelt
 def residual_spectrum(
     point: FixedPoint | Network,
     depth: int = 64,

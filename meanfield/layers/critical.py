@@ -11,6 +11,7 @@ from math import e, exp, inf, log
 import numpy as np
 
 from meanfield.errors import NoCriticalPointError
+from meanfield.keywords import spelt
 from meanfield.layers.composition import repeat
 from meanfield.layers.layer import Layer
 from meanfield.layers.propagate import propagate
@@ -47,6 +48,7 @@ class CriticalScale:
         return self.scale
 
 
+@spelt
 def critical(
     block: "Layer | Callable[[float], Layer]",
     over: str = "scale",
@@ -129,6 +131,7 @@ def critical(
     )  # fmt: skip
 
 
+@spelt
 def fixup_scale(depth: int, layers: int = 2) -> float:
     r"""Fixup's factor `L^(-1/(2m-2))` of the weights in a branch of `m` layers, of `L` branches.
 
