@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.activation import Activation, as_activation
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.layers.composition import serial, summed
 from meanfield.layers.dense import activation, dense, dense_variance
 from meanfield.layers.layer import Layer
@@ -252,6 +253,7 @@ def _span(values: Array) -> str:
     return " ... ".join(dict.fromkeys(ends))
 
 
+@spelt
 def dag(
     graph: Any,
     phi: "Phi | Mapping[Any, Phi | None] | None" = "relu",

@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation, as_activation
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.layers.dense import activation, dense, dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
 from meanfield.legendre import NODES, WEIGHTS
 from meanfield.normal import normal_rule
+from meanfield.whole import whole_number
 
 __all__ = ["gated", "maxout", "maxout_moments"]
 
@@ -132,6 +134,7 @@ class Maxout(Layer):
         return np.max([layer.sample(x, rng) for _ in range(self.rank)], axis=0)
 
 
+@spelt
 def maxout(rank: int, weight_var: float | None = None, bias_var: float = 0.0) -> Layer:
     r"""The largest of `rank` independent dense layers, unit by unit.
 
@@ -154,13 +157,10 @@ def maxout(rank: int, weight_var: float | None = None, bias_var: float = 0.0) ->
         >>> [round(float(x), 4) for x in (trace.variance[-1], trace.gradient[-1])]
         [1.0, 0.0028]
     """
-    if isinstance(rank, bool) or not isinstance(rank, int | np.integer):
-        raise TypeError(f"rank: must be a whole number, got {rank!r}")
-    if rank < 1:
-        raise ValueError(f"rank: must be at least 1, got {rank}")
-    weight_var = 1 / maxout_moments(int(rank))[1] if weight_var is None else weight_var
+    rank = whole_number("rank", rank)
+    weight_var = 1 / maxout_moments(rank)[1] if weight_var is None else weight_var
     return Maxout(
-        int(rank), dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var)
+        rank, dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var)
     )
 
 
@@ -195,6 +195,7 @@ class Gated(Layer):
         return gate * layer.sample(x, rng)
 
 
+@spelt
 def gated(phi: Callable | str | Activation, weight_var: float, bias_var: float = 0.0) -> Layer:
     r"""A gated unit, `y = phi(u) v` of two independent dense layers; SwiGLU with `"silu"`.
 

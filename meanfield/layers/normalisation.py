@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, complements
 
@@ -64,6 +65,7 @@ def _check(size: Array, state: State) -> None:
         )
 
 
+@spelt
 def rms_norm() -> Layer:
     r"""RMSNorm without gain: `y_i = x_i / sqrt(<x^2>)`.
 
@@ -77,6 +79,7 @@ def rms_norm() -> Layer:
     return Norm(centred=False)
 
 
+@spelt
 def layer_norm() -> Layer:
     r"""LayerNorm without gain and bias: `y_i = (x_i - <x>) / sqrt(<x^2> - <x>^2)`.
 
@@ -134,6 +137,7 @@ class BatchNorm(Layer):
         return x / np.sqrt(np.mean(x**2, axis=0))
 
 
+@spelt
 def batch_norm(batch: float = inf) -> Layer:
     r"""BatchNorm without gain and bias: each unit minus its mean over the batch, by its deviation.
 

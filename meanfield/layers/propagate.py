@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from meanfield.keywords import spelt
 from meanfield.layers.composition import serial
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import start
@@ -157,6 +158,7 @@ def _span(values: Any) -> str:
     return f"{np.min(values):.6g} ... {np.max(values):.6g}"
 
 
+@spelt
 def propagate(layer: Layer, q: ArrayLike = 1.0, correlation: ArrayLike | None = None) -> Trace:
     r"""Mean-field state through an architecture: variances, correlations, gradients.
 

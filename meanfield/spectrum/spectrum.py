@@ -20,6 +20,7 @@ from meanfield.spectrum.equal import equal_layers
 from meanfield.spectrum.law import slope_law
 from meanfield.spectrum.projected import Projected
 from meanfield.spectrum.transform import Transform
+from meanfield.whole import whole_number
 
 __all__ = ["Spectrum", "jacobian_spectrum"]
 
@@ -239,14 +240,13 @@ def jacobian_spectrum(
         >>> round(spectrum.s_max, 10), round(spectrum.quantile(0.75), 7)
         (4.5135349313, 0.3863165)
     """
-    if not isinstance(depth, int | np.integer) or isinstance(depth, bool) or depth < 1:
-        raise ValueError(f"depth: must be a number of layers, 1 or more, got {depth!r}")
+    depth = whole_number("depth", depth)
     if not isinstance(point, Network | FixedPoint):
         raise TypeError(
             f"point: must be a Network or a FixedPoint, got {type(point).__name__}: {point!r}"
         )
     network = point.network if isinstance(point, FixedPoint) else point
-    q, depth = settled_variance(point), int(depth)
+    q = settled_variance(point)
     weights = network.weights if weights is None else weights
     ensemble = ensemble_of(weights)
     activation = network.activation
