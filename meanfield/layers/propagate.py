@@ -1,7 +1,7 @@
 """Signals through an architecture, layer by layer, and what has become of them at its end."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ _ONE = 1e-2  # inputs whose 1 - c is below are one input
 _LEAST = 8  # steps that tell a law
 
 
-class TraceVerdict(Enum):
+class TraceVerdict(StrEnum):
     """What an architecture does to signals and gradients, in a sentence with the next step."""
 
     EXPLODES = (
@@ -42,9 +42,6 @@ class TraceVerdict(Enum):
         "scale the branches down, or take an activation closer to linear"
     )
     KEPT = "kept: signal and gradient keep their size, and inputs their difference; use it"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, eq=False, repr=False)
