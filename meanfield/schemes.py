@@ -127,7 +127,12 @@ def place(
         A `Placement`.
 
     Raises:
-        ValueError: no scheme has this name, or it has no variance for this activation.
+        ValueError: no scheme has this name, or it has no variance for this activation; or a number
+            is too small.
+        TypeError: a number is not whole.
+
+    Source: of each scheme in its `source`; six depth scales: Schoenholz et al. 2017,
+    arXiv 1611.01232.
 
     Example:
         >>> import meanfield as mf
@@ -290,6 +295,11 @@ def compare(
 
     Returns:
         A `SchemeTable`, which prints as a table and has a `plot`.
+
+    Raises:
+        ValueError: `depth` is no whole number above 0.
+
+    Source: of each scheme in its row.
 
     Example:
         >>> import meanfield as mf

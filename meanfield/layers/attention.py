@@ -53,6 +53,9 @@ def critical_beta(q: float, p: float) -> float:
         q: mean square of a token.
         p: mean product of two, below `q`.
 
+    Returns:
+        The strength of the scores.
+
     Raises:
         ValueError: the tokens have no size, or are all the same.
 

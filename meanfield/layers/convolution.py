@@ -118,6 +118,10 @@ def convolution(
 ) -> Layer:
     r"""A convolution along one axis or several, padded around: signals are positions.
 
+    Covariances of shifted positions are averaged, times `weight_var`, and so are tangents: the mean
+    squared gradient over positions is multiplied by `weight_var`. Critical is what is critical for
+    a dense layer, `weight_var E[phi'^2] = 1` behind `phi`; modes differ in their depth scales.
+
     Args:
         kernel: number of positions it sees, odd; or one for each axis, as `(3, 3)`.
         weight_var: `W` has variance `weight_var / fan_in`, with fan-in `kernel` times the channels.
@@ -196,6 +200,12 @@ def fourier_modes(layer: Layer, positions: int | tuple[int, ...] | None = None) 
     Returns:
         Shape `positions`: a mode for each wave number `j` along each axis.
 
+    Raises:
+        ValueError: `positions` do not fit the kernel.
+        TypeError: `layer` is no convolution.
+
+    Source: Xiao et al. 2018, arXiv 1806.05393, section 2.3.
+
     Example:
         >>> import meanfield.layers as ml
         >>> ml.fourier_modes(ml.convolution(kernel=3, weight_var=1.0), positions=4).round(3)
@@ -231,6 +241,9 @@ def mode_depth_scales(
 
     Returns:
         Shape `positions`; inf where a mode is kept, nan where it grows.
+
+    Raises:
+        ValueError: `chi1` is negative, or `positions` do not fit the kernel.
 
     Source: Xiao et al. 2018, arXiv 1806.05393, section 2.3.
 

@@ -143,6 +143,13 @@ def fixup_scale(depth: int, layers: int = 2) -> float:
         depth: number `L` of branches.
         layers: number `m` of layers in a branch, at least 2.
 
+    Returns:
+        The factor, in (0, 1].
+
+    Raises:
+        ValueError: a number is too small.
+        TypeError: one is not whole.
+
     Source: Zhang, Dauphin & Ma 2019, arXiv 1901.09321.
 
     Example:

@@ -171,13 +171,20 @@ def _overflown(state: State) -> State:
 def activation(phi: Callable | str | Activation) -> Layer:
     r"""An activation: `K'_ab = E[phi(u_a) phi(u_b)]` for Gaussian `u` of covariance `K`.
 
-    Squared gradients are multiplied by `E[phi'(u_a) phi'(u_b)]`.
+    Squared gradients are multiplied by `E[phi'(u_a) phi'(u_b)]`. With a dense layer behind it is
+    critical where `weight_var E[phi'^2] = 1`.
 
     Args:
         phi: the activation, as for `meanfield.critical`.
 
     Returns:
         A `Layer`. Its input must be Gaussian: behind a dense layer, or sums of such.
+
+    Raises:
+        ValueError: `phi` is no activation; and `propagate`, where its input is not Gaussian, or a
+            moment is not known.
+
+    Source: Poole et al. 2016, arXiv 1606.05340; Schoenholz et al. 2017, arXiv 1611.01232.
 
     Example:
         >>> import meanfield.layers as ml

@@ -139,15 +139,20 @@ def maxout(rank: int, weight_var: float | None = None, bias_var: float = 0.0) ->
     r"""The largest of `rank` independent dense layers, unit by unit.
 
     `K'_aa = M (weight_var K_aa + bias_var)`, and see the module for two inputs. Random directions
-    are multiplied by `weight_var`; the direction of the signal itself by `weight_var M`.
+    are multiplied by `weight_var`; the direction of the signal itself by `weight_var M`. Critical
+    for both is `weight_var = 1` of rank 2 alone: `M` of larger ranks is above 1.
 
     Args:
         rank: how many, at least 1.
         weight_var: of each; `1/M`, which keeps the size of the signal, if not given.
         bias_var: of each.
 
+    Returns:
+        A `Layer`.
+
     Raises:
         ValueError: an argument is outside its range.
+        TypeError: `rank` is no whole number.
 
     Source: Tseran & Montufar 2023, arXiv 2301.06956: `M = 1, 1.27566, 1.55133, ...`
 
@@ -199,13 +204,21 @@ class Gated(Layer):
 def gated(phi: Callable | str | Activation, weight_var: float, bias_var: float = 0.0) -> Layer:
     r"""A gated unit, `y = phi(u) v` of two independent dense layers; SwiGLU with `"silu"`.
 
-    `K'_ab = E[phi(u_a) phi(u_b)] K_ab`, of degree four in the signal where `phi` is linear: far
-    from its size no weights keep it, so it wants a norm before it.
+    `K'_ab = E[phi(u_a) phi(u_b)] q_ab` with `q = weight_var K + bias_var` of `u` and `v`, of degree
+    four in the signal where `phi` is linear: far from its size no weights keep it, so it wants a
+    norm before it. Squared gradients are multiplied by `weight_var (E[phi^2] + q E[phi'^2])`. There
+    is no critical point for `phi` of degree one: where the signal stays they double.
 
     Args:
         phi: the activation of the gate: `"sigmoid"` for GLU, `"silu"` for SwiGLU, `"gelu"`, ...
         weight_var: of either dense layer.
         bias_var: of either.
+
+    Returns:
+        A `Layer`.
+
+    Raises:
+        ValueError: a variance is negative, or `phi` is no activation.
 
     Source: Shazeer 2020, arXiv 2002.05202, for the units.
 

@@ -53,12 +53,19 @@ def both_signs(
     r"""A dense layer to half as many units, and the activation of either sign of them.
 
     `K'_ab = E[phi(u_a) phi(u_b)]` of the pre-activations, as without the other sign, and the same
-    for gradients; a finite network of them fluctuates less, for ReLU as a linear one does.
+    for gradients, `weight_var E[phi'^2]`, critical at 1; a finite network of them fluctuates less,
+    for ReLU as a linear one does.
 
     Args:
         phi: the activation.
         weight_var: of the dense layer, `W ~ N(0, weight_var / fan_in)`.
         bias_var: of its biases.
+
+    Returns:
+        A `Layer`.
+
+    Raises:
+        ValueError: a variance is negative, or `phi` is no activation.
 
     Source: Shang et al. 2016, arXiv 1603.05201.
 
@@ -83,11 +90,18 @@ def looks_linear(
 
     With `psi(x) = phi(x) - phi(-x)` and `W ~ N(0, weight_var / fan_in)`, where the fan-in counts
     both halves, `K' = weight_var E[psi(u) psi(v)] / 2 + bias_var`: for ReLU at 2 all is kept.
+    Squared gradients are multiplied by `weight_var E[psi'^2] / 2`, critical at 1.
 
     Args:
         phi: the activation. Its input must be Gaussian.
         weight_var: of the weights.
         bias_var: of the biases.
+
+    Returns:
+        A `Layer`.
+
+    Raises:
+        ValueError: a variance is negative, or `phi` is no activation.
 
     Source: Balduzzi et al. 2017, arXiv 1702.08591.
 

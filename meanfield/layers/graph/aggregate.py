@@ -102,7 +102,8 @@ def aggregate(
 ) -> Layer:
     r"""Every node sums over its neighbours: `y = ((1 - e) I + e A) x` over nodes.
 
-    `K' = A_e K A_e^T` of the kernel of nodes, and the same for tangents.
+    `K' = A_e K A_e^T` of the kernel of nodes, and the same for the tangents of gradients. Between
+    ReLU layers `weight_var = 2 / lambda_1^2` is critical, with the largest eigenvalue of `A_e`.
 
     Args:
         adjacency: a square matrix (dense or of scipy.sparse) whose row `a` has the weights with
