@@ -24,6 +24,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation, as_activation
+from meanfield.chebyshev import points, to_series
 from meanfield.gaussian import MOMENTS
 from meanfield.keywords import spelt
 from meanfield.layers.dense import activation, dense, dense_variance
@@ -78,7 +79,7 @@ def _same(rank: int) -> tuple[Array, float]:
     """
     from scipy.special import ndtr, owens_t
 
-    u = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
+    u = points(_NODES)
     z, w = normal_rule(np.linspace(-_FARTHEST, _FARTHEST, 7 if rank <= _SMOOTH else 15))
     values = np.empty_like(u)
     for k, t in enumerate(0.5 * np.pi * (1 + u)):
@@ -89,8 +90,7 @@ def _same(rank: int) -> tuple[Array, float]:
         both -= owens_t(x, (y / x - np.cos(t)) / np.sin(t))
         both -= owens_t(y, (x / y - np.cos(t)) / np.sin(t))
         values[k] = rank * np.sum(w[:, None] * w * np.clip(both, 0.0, 1.0) ** (rank - 1))
-    series = np.array(chebyshev.chebvander(u, _NODES - 1).T @ values * (2 / _NODES), np.float64)
-    series[0] *= 0.5
+    series = values @ to_series(_NODES)
     first, second, _ = maxout_moments(rank)
     off = float(_apart(np.array(0.5 * np.pi), series)) - (second - first**2)
     tail = float(np.max(np.abs(series[-4:])))
