@@ -276,13 +276,10 @@ def residual_spectrum(
         (4.54, 4.5751)
     """
     from meanfield.maps.settle import settled_variance
+    from meanfield.maps.variance import network_of
 
     depth = whole_number("depth", depth)
-    if not isinstance(point, Network | FixedPoint):
-        raise TypeError(
-            f"point: must be a Network or a FixedPoint, got {type(point).__name__}: {point!r}"
-        )
-    network = point.network if isinstance(point, FixedPoint) else point
+    network = network_of(point, "point")
     factor = 1 / depth if branch_var is None else float(checked_variances("branch_var", branch_var))
     a = float(checked_numbers("skip", skip))
     if not 0 < a < np.inf:

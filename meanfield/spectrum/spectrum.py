@@ -13,6 +13,7 @@ from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.keywords import spelt
 from meanfield.maps.settle import settled_variance
+from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network, digits
 from meanfield.precision import EPS
 from meanfield.spectrum.distribution import Distribution
@@ -241,11 +242,7 @@ def jacobian_spectrum(
         (4.5135349313, 0.3863165)
     """
     depth = whole_number("depth", depth)
-    if not isinstance(point, Network | FixedPoint):
-        raise TypeError(
-            f"point: must be a Network or a FixedPoint, got {type(point).__name__}: {point!r}"
-        )
-    network = point.network if isinstance(point, FixedPoint) else point
+    network = network_of(point, "point")
     q = settled_variance(point)
     weights = network.weights if weights is None else weights
     ensemble = ensemble_of(weights)
