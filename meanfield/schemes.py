@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meanfield.activation import Activation, as_activation
+from meanfield.aligned import aligned
 from meanfield.criticality import critical
 from meanfield.errors import MeanFieldError
 from meanfield.fixedpoints import FixedPoints, fixed_points
@@ -239,10 +240,8 @@ class SchemeTable:
     def __repr__(self) -> str:
         shown = "scheme weight_var bias_var q chi1 phase reach norm deep_enough".split()
         table = [shown] + [[_cell(row[name]) for name in shown] for row in self.rows()]
-        widths = [max(len(cells[k]) for cells in table) for k in range(len(shown))]
         lines = [f"Schemes for {self.activation.name}, {self.depth} layers"]
-        for cells in table:
-            lines.append("  " + "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)))
+        lines += [f"  {row}" for row in aligned(table)]
         for p in self.placements:
             if p.acts_as is not p.network:
                 lines.append(f"  {p.scheme}: acts as {p.acts_as!r}")
