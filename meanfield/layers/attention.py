@@ -165,8 +165,8 @@ def attention(value_var: float = 1.0, beta: float = 0.0, tokens: float = inf) ->
 
     Returns:
         A `Layer`. Above `beta_c` norms differ from token to token, and layers behind see their
-        mean, without a norm between: their `error` says what an activation makes of that. Gradients
-        of infinitely many tokens are inf from `beta_c` on.
+        mean: their `error` says what that may change. Gradients of infinitely many tokens are inf
+        from `beta_c` on.
 
     Raises:
         ValueError: an argument is outside its range; and `propagate`, where tokens are not alike,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
+from math import exp, inf, lgamma, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +132,7 @@ class ActivationLayer(Layer):
         return State(
             variance=values.variance,
             one_minus=values.one_minus,
-            mean=self._mean(state.variance),
+            mean=self._mean(state.variance) * _of_batch(state.batch),
             tangent=tangent,
             gaussian=False,
             error=state.error + max(values.error, slopes.error) + bent,
@@ -150,6 +150,15 @@ class ActivationLayer(Layer):
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
         return np.asarray(self.phi(x), np.float64)
+
+
+def _of_batch(batch: float) -> float:
+    r"""What a mean of degree 1 over normalised units is beside that over Gaussian ones.
+
+    `sqrt(B - 1) / E[chi]` of `B - 1` degrees of freedom: their size is not random any more.
+    """
+    n = 0.5 * (batch - 1)
+    return 1.0 if batch == inf else exp(0.5 * log(n) + lgamma(n) - lgamma(n + 0.5))
 
 
 def _overflown(state: State) -> State:

@@ -45,7 +45,9 @@ class Norm(Layer):
             mean=np.zeros_like(mean) if self.centred else mean / root,
             tangent=state.tangent / root[:, None] / root,
             error=state.error * lost,
-            one_minus_error=(state.one_minus_error + state.error * (lost > 1)) * lost,
+            # E[1/K] is (1 + spread) / E[K], to second order
+            one_minus_error=(state.one_minus_error + state.error * (lost > 1) + state.spread)
+            * lost,
             spread=0.0,
         )
 
