@@ -382,6 +382,14 @@ BAD = [
         "behind a batch norm of 16 inputs",
     ),
     (lambda: ml.propagate(ml.layer_norm(), q=0.0), "norm: a signal of variance 0"),
+    (
+        lambda: ml.propagate(ml.serial(ml.dense(1e200), ml.dense(1e200), ml.rms_norm())),
+        "norm: the signal has grown beyond float64",
+    ),
+    (
+        lambda: ml.propagate(ml.serial(ml.dense(1e200), ml.dense(1e200), ml.batch_norm(8)), 1, 0.1),
+        "norm: the signal has grown beyond float64",
+    ),
     (lambda: ml.averaged(0, 1.0), "models: must be at least 1"),
     (lambda: ml.both_signs().sample(np.ones((1, 3)), np.random.default_rng(0)), "both_signs: "),
     (

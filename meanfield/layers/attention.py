@@ -26,14 +26,14 @@ and for two tokens the same with `A B` for `A^2`, `u` for the second `t`, and `p
 by differentiating finite layers. Above `beta_c` `B` stays: gradients grow as `ln T`, without limit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
-from meanfield.layers.dense import dense, dense_variance
+from meanfield.layers.dense import dense, dense_variance, overflown
 from meanfield.layers.layer import Layer
 from meanfield.layers.random_energies import Shares, shares
 from meanfield.layers.state import State
@@ -81,6 +81,8 @@ class Attention(Layer):
     def __call__(self, state: State) -> State:
         n = len(state.variance)
         apart = ~np.eye(n, dtype=bool)
+        if not np.all(np.isfinite(state.variance)):
+            return replace(overflown(state), gaussian=True)
         if not state.is_exchangeable:
             raise MeanFieldError(
                 "attention: needs tokens that stand for a sequence, two at least, of one norm and "

@@ -18,7 +18,7 @@ from meanfield.layers.state import State, joined
 from meanfield.layers.weights import drawn_weights
 from meanfield.precision import EPS
 
-__all__ = ["activation", "dense", "dense_variance"]
+__all__ = ["activation", "dense", "dense_variance", "overflown"]
 
 Array = NDArray[np.float64]
 
@@ -118,7 +118,7 @@ class ActivationLayer(Layer):
                 "map, since its units are not Gaussian; take batch_norm() of infinitely many"
             )
         if not np.all(np.isfinite(state.variance)):
-            return _overflown(state)
+            return overflown(state)
         if state.radial:
             state = replace(state, tangent=state.tangent + state.radial * state.covariance)
         values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
@@ -161,7 +161,7 @@ def _of_batch(batch: float) -> float:
     return 1.0 if batch == inf else exp(0.5 * log(n) + lgamma(n) - lgamma(n + 0.5))
 
 
-def _overflown(state: State) -> State:
+def overflown(state: State) -> State:
     """Of a signal that exploded beyond float64 nothing is known but that."""
     unknown = np.full_like(state.one_minus, np.nan)
     return replace(
