@@ -23,6 +23,7 @@ from numpy.polynomial import Polynomial, chebyshev, legendre
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation
+from meanfield.chebyshev import points, to_series
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.legendre import ORDER, WEIGHTS, nodes
@@ -50,12 +51,9 @@ _ORDERS = (20, 40, 80)
 @lru_cache(maxsize=8)
 def _chebyshev(order: int) -> tuple[Array, Array, Array]:
     """Variances of `x`; the matrices from values there to a series, and on to its derivative."""
-    points = np.cos(np.pi * (np.arange(order) + 0.5) / order)
-    to_series = chebyshev.chebvander(points, order - 1) * (2 / order)
-    to_series[:, 0] *= 0.5
     slope = np.zeros((order, order))
     slope[:-1] = chebyshev.chebder(np.eye(order))
-    return np.exp2(0.5 * (points - 1)), np.array(to_series, np.float64), slope
+    return np.exp2(0.5 * (points(order) - 1)), to_series(order), slope
 
 
 # from the Legendre series on [0, 1] to powers, row by row

@@ -17,13 +17,14 @@ from meanfield.activation import Activation, as_activation
 from meanfield.criticality import critical
 from meanfield.errors import MeanFieldError
 from meanfield.fixedpoints import FixedPoints, fixed_points
-from meanfield.network import FixedPoint, Network, Phase
+from meanfield.network import REACH, FixedPoint, Network, Phase
 from meanfield.scheme_rules import SCHEMES, Shape, spectral_norm
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from meanfield.phase import PhaseDiagram
 
-__all__ = ["NAMES", "Comparison", "Placement", "compare", "place"]
+__all__ = ["NAMES", "SchemeTable", "Placement", "compare", "place"]
 
 _START = 1.0  # variance of the pre-activations of the first layer
 _UNIFORM = 1 / 3  # mean square of coordinates on [-1, 1]
@@ -149,11 +150,7 @@ def place(
     counts = {"fan_in": fan_in, "fan_out": fan_out, "in_degree": in_degree, "blocks": blocks,
               "branch_layers": branch_layers, "coordinates": coordinates}  # fmt: skip
     for name, value in counts.items():
-        least = 2 if name == "branch_layers" else 1
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name}: must be a whole number, got {value!r}")
-        if value < least:
-            raise ValueError(f"{name}: must be at least {least}, got {value}")
+        whole_number(name, value, least=2 if name == "branch_layers" else 1)
     if not 0 < omega < inf:
         raise ValueError(f"omega: must be a positive number, got {omega!r}")
     found = SCHEMES[scheme]
@@ -190,16 +187,16 @@ def _reach(points: FixedPoints, point: FixedPoint | None) -> float:
         growth = points.asymptotic_slope
         if growth == inf:
             return 0.0
-        return 6 / log(growth) if growth > 1 + _SAME else inf  # it grows by a power of depth
+        return REACH / log(growth) if growth > 1 + _SAME else inf  # it grows by a power of depth
     scales = [point.depth_scale_c]
     if point.q == 0:  # the signal dies as fast as its variance
         scales.append(point.depth_scale_q)
     known = [float(scale) for scale in scales if not np.isnan(scale)]
-    return 6 * min(known) if known else nan
+    return REACH * min(known) if known else nan
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class SchemeTable:
     """All schemes that exist for an activation, as a table.
 
     Attributes:
@@ -284,7 +281,7 @@ def _cell(value: Any) -> str:
 
 def compare(
     phi: Callable | str | Activation, depth: int = 50, fan_in: int = 1024, fan_out: int = 1024
-) -> Comparison:
+) -> SchemeTable:
     """Every named scheme for an activation: where it lies, and whether it reaches a depth.
 
     Args:
@@ -294,7 +291,7 @@ def compare(
         fan_out: outputs, of which some schemes ask.
 
     Returns:
-        A `Comparison`, which prints as a table and has a `plot`.
+        A `SchemeTable`, which prints as a table and has a `plot`.
 
     Raises:
         ValueError: `depth` is no whole number above 0.
@@ -307,13 +304,11 @@ def compare(
         >>> [p.scheme for p in table.placements if p.reach >= 50]
         ['lecun', 'glorot', 'he', 'orthogonal', 'dag', 'eoi', ...]
     """
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer) or depth < 1:
-        raise ValueError(f"depth: must be a whole number of layers, at least 1, got {depth!r}")
-    activation = as_activation(phi)
+    depth, activation = whole_number("depth", depth), as_activation(phi)
     placements, missing = [], {}
     for name in NAMES:
         try:
-            placements.append(place(name, activation, fan_in, fan_out, blocks=int(depth)))
+            placements.append(place(name, activation, fan_in, fan_out, blocks=depth))
         except MeanFieldError as error:
             missing[name] = str(error)
-    return Comparison(activation, int(depth), tuple(placements), missing)
+    return SchemeTable(activation, depth, tuple(placements), missing)

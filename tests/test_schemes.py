@@ -241,7 +241,7 @@ def test_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="scheme: must be one of lecun, .*; got 'kaiming'"):
         mf.schemes.place("kaiming", "relu")
-    with pytest.raises(ValueError, match="depth: must be a whole number"):
+    with pytest.raises(ValueError, match="depth: must be at least 1"):
         mf.schemes.compare("relu", depth=0)
     with pytest.raises(ValueError, match="branch_layers: must be at least 2, got 1"):
         mf.schemes.place("fixup", "relu", branch_layers=1)

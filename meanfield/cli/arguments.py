@@ -122,15 +122,7 @@ def load(spec: str, parameters: dict[str, Any]) -> "Activation":
                 f"{error}, and this command has no such option (see its --help); it takes "
                 "variances, weight_var = std^2 times fan-in"
             ) from error
-    phi = imported(spec)
-    if isinstance(phi, type):  # torch.nn:ELU: the parameters are those of the class
-        try:
-            phi, parameters = phi(**parameters), {}
-        except TypeError as error:
-            raise TypeError(
-                f"activation: cannot make an instance of {spec}: {error}; options are its arguments"
-            ) from error
-    return Activation(phi, **parameters)
+    return Activation(imported(spec), **parameters)
 
 
 def imported(spec: str) -> Any:

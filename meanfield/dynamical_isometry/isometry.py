@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances, critical
-from meanfield.dynamical_isometry.classes import checked_depth, q_for_depth
+from meanfield.dynamical_isometry.classes import q_for_depth
 from meanfield.dynamical_isometry.logarithms import log_moments
 from meanfield.dynamical_isometry.mirrored import mirrored
 from meanfield.dynamical_isometry.scan import EdgeScan, edge_scan
@@ -22,6 +22,7 @@ from meanfield.errors import UnresolvedError
 from meanfield.keywords import spelt
 from meanfield.network import FixedPoint
 from meanfield.spectrum import Spectrum, jacobian_spectrum
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,9 +167,8 @@ class Isometry:
         if depths is None:
             depths = [2**k for k in range(1, self.depth.bit_length()) if 2**k < self.depth]
             depths = [*depths, self.depth]
-        rows = [
-            [_row(self.activation, q, kind, checked_depth(d)) for d in depths] for kind in kinds
-        ]
+        depths = [whole_number("depths", depth) for depth in depths]
+        rows = [[_row(self.activation, q, kind, depth) for depth in depths] for kind in kinds]
         numbers = {
             name: np.array([[getattr(row, name) for row in line] for line in rows])
             for name in ("s_max", "log_std", "condition_number", "inner_condition_number")
@@ -286,7 +286,7 @@ def isometry(
         >>> round(row.s_max**2, 3), row.at_zero
         (42.126, 0.5)
     """
-    depth, activation = checked_depth(depth), as_activation(phi)
+    depth, activation = whole_number("depth", depth), as_activation(phi)
     kinds = _several(weights)
     scan = edge_scan(activation)
     verdict = judge(scan)

@@ -27,13 +27,13 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation
 from meanfield.criticality import checked_numbers, checked_variances
-from meanfield.dynamical_isometry.classes import checked_depth
 from meanfield.dynamical_isometry.curve import CurveLaw
 from meanfield.dynamical_isometry.residual_curve import ResidualTransform, Slopes, Table, slopes
 from meanfield.dynamical_isometry.universal import UniversalSpectrum
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import UnresolvedError
 from meanfield.network import FixedPoint, Network, digits
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -275,7 +275,7 @@ def residual_spectrum(
     """
     from meanfield.maps.settle import settled_variance
 
-    depth = checked_depth(depth)
+    depth = whole_number("depth", depth)
     if not isinstance(point, Network | FixedPoint):
         raise TypeError(
             f"point: must be a Network or a FixedPoint, got {type(point).__name__}: {point!r}"

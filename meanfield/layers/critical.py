@@ -10,10 +10,11 @@ from math import e, exp, inf, log
 
 import numpy as np
 
-from meanfield.errors import MeanFieldError, NoCriticalPointError
+from meanfield.errors import NoCriticalPointError
 from meanfield.layers.composition import repeat
 from meanfield.layers.layer import Layer
 from meanfield.layers.propagate import propagate
+from meanfield.whole import whole_number
 
 __all__ = ["CriticalScale", "critical", "fixup_scale"]
 
@@ -85,10 +86,7 @@ def critical(
         )
     if not growth > 1 or growth == inf:
         raise ValueError(f"growth: must be a factor above 1, got {growth!r}")
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer):
-        raise TypeError(f"depth: must be a whole number of blocks, got {depth!r}")
-    if depth < 1:
-        raise ValueError(f"depth: must be at least 1, got {depth}")
+    depth = whole_number("depth", depth)
     if not q > 0:
         raise ValueError(f"q: must be above 0, or there is nothing that grows, got {q!r}")
     make = block.rescaled if isinstance(block, Layer) else block
@@ -156,11 +154,4 @@ def fixup_scale(depth: int, layers: int = 2) -> float:
         >>> ml.fixup_scale(depth=16, layers=3)
         0.5
     """
-    for name, value in (("depth", depth), ("layers", layers)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name}: must be a whole number, got {value!r}")
-    if depth < 1 or layers < 2:
-        raise MeanFieldError(
-            f"depth, layers: must be at least 1 and 2, got {depth!r} and {layers!r}"
-        )
-    return depth ** (-1 / (2 * layers - 2))
+    return whole_number("depth", depth) ** (-1 / (2 * whole_number("layers", layers, 2) - 2))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from meanfield.layers.dense import dense, dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
+from meanfield.whole import whole_number
 
 __all__ = ["averaged", "dropout", "kept_variance"]
 
@@ -156,12 +157,8 @@ def averaged(
         >>> [float(ml.propagate(ml.averaged(4, 2.0, corrected=c)).variance[-1]) for c in (0, 1)]
         [0.5, 2.0]
     """
-    if isinstance(models, bool) or not isinstance(models, int | np.integer):
-        raise TypeError(f"models: must be a whole number, got {models!r}")
-    if models < 1:
-        raise ValueError(f"models: must be at least 1, got {models}")
     return Averaged(
-        int(models),
+        whole_number("models", models),
         dense_variance("weight_var", weight_var),
         dense_variance("bias_var", bias_var),
         bool(corrected),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.criticality import checked_numbers
-from meanfield.ensembles import Ensemble, LowRank, OrthogonalLowRank, ensemble_of
+from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.keywords import spelt
@@ -18,7 +18,7 @@ from meanfield.precision import EPS
 from meanfield.spectrum.distribution import Distribution
 from meanfield.spectrum.equal import equal_layers
 from meanfield.spectrum.law import slope_law
-from meanfield.spectrum.layers import Kind, layered_distribution
+from meanfield.spectrum.projected import Projected
 from meanfield.spectrum.transform import Transform
 
 __all__ = ["Spectrum", "jacobian_spectrum"]
@@ -261,11 +261,10 @@ def jacobian_spectrum(
     second = moments.value[0, _DPHI4]
     spread = law.spread if np.isfinite(second) else np.inf
     log_weight_var = log(weight_var)
-    if not isinstance(ensemble, LowRank | OrthogonalLowRank):
-        distribution, error = equal_layers(Transform(law, ensemble, depth, log_weight_var))
-    else:  # not infinitely divisible: not each circle meets the curve once
-        kinds = [Kind(depth, law, ensemble, log_weight_var, 1.0, 1.0)]
-        distribution, error = layered_distribution(kinds)
+    ratio, square = ensemble.projected
+    seen = law if ratio == 1 else Projected(law, ratio)
+    transform = Transform(seen, square, depth, log_weight_var - log(ratio))
+    distribution, error = equal_layers(transform)
     if not error < REFUSED:
         raise UnresolvedError(
             f"{activation.name}: the spectrum of {depth} layers is known to {error:.1g} only at "

@@ -13,6 +13,7 @@ from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
 from meanfield.layers.state import State
 from meanfield.network import digits
+from meanfield.whole import whole_number
 
 __all__ = ["GraphNetwork", "GraphVerdict"]
 
@@ -157,11 +158,9 @@ class GraphNetwork:
                 "noise: is known for homogeneous activations without residual branches; "
                 "sample_graph_network draws finite networks of any kind"
             )
-        if not width >= 1:
-            raise ValueError(f"width: must be at least 1, got {width!r}")
         m = self.activation.moments(np.ones(1)).value[0]
         excess = float(m[MOMENTS.index("phi4")] / m[MOMENTS.index("phi2")] ** 2 - 1)
-        return excess * np.arange(self.depth + 1) / width
+        return excess * np.arange(self.depth + 1) / whole_number("width", width)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the kernel, as lists and numbers."""

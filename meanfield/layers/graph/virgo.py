@@ -18,6 +18,7 @@ from meanfield.criticality import checked_numbers
 from meanfield.errors import MeanFieldError
 from meanfield.layers.graph.adjacency import matrix_of, normalised
 from meanfield.layers.graph.aggregate import mixed
+from meanfield.whole import whole_number
 
 __all__ = ["Virgo", "virgo"]
 
@@ -67,10 +68,7 @@ def virgo(
         >>> ml.virgo(star, depth=4, normalisation="sum").weight_var  # 2 / lambda_1^2 = 1
         array([1., 1., 1., 1.])
     """
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer):
-        raise TypeError(f"depth: must be a whole number of layers, got {depth!r}")
-    if depth < 1:
-        raise ValueError(f"depth: must be at least 1, got {depth}")
+    depth = whole_number("depth", depth)
     if mean not in ("harmonic", "arithmetic"):
         raise ValueError(f"mean: must be 'harmonic' or 'arithmetic', got {mean!r}")
     graph, _ = matrix_of(adjacency)
