@@ -185,7 +185,7 @@ def test_ensembles_are_judged_by_their_rank_and_spread() -> None:
         "orthogonal", "delta-orthogonal", SparseOrthogonal(0.2), Sparse(0.1),
         MaskedOrthogonal(0.6), LowRank(0.25), OrthogonalLowRank(0.25),
     ]  # fmt: skip
-    result = mf.isometry("tanh", depth=4, q=0.1, weights=kinds)
+    result = mf.isometry("tanh", depth=4, q=0.5, weights=kinds)
     rows = {str(row.weights): row for row in result.table}
     names = [judge_ensemble(ensemble_of(kind)).name for kind in kinds]
     assert names == ["ROTATIONS"] * 3 + ["SPREAD"] * 2 + ["DEFICIENT"] * 2
@@ -200,7 +200,7 @@ def test_ensembles_are_judged_by_their_rank_and_spread() -> None:
     assert "low-rank(ratio=0.25): never" in notes and "a share 0.75 of all directions" in notes
     assert "sparse-orthogonal(density=0.2): matrices are orthogonal but for a factor" in notes
     # and a growth takes them from the table
-    grown = result.growth(q=0.1, depths=[4])
+    grown = result.growth(q=0.5, depths=[4])
     assert grown.s_max[:, 0].tolist() == [row.s_max for row in rows.values()]
     assert len(str(grown).splitlines()) == 1 + 4 * (2 + len(kinds))
     assert grown.to_dict()["weights"] == list(rows)

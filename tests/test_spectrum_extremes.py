@@ -11,11 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 from scipy.special import expit
 
 import meanfield as mf
 from meanfield.dynamical_isometry.residual_curve import slopes
-from meanfield.ensembles import Ensemble, MaskedOrthogonal, ensemble_of
+from meanfield.ensembles import (
+    Ensemble,
+    LowRank,
+    MaskedOrthogonal,
+    OrthogonalLowRank,
+    ensemble_of,
+)
 from meanfield.spectrum.component import Component
 
 CASES = [
@@ -25,7 +32,10 @@ CASES = [
     ("gelu", 5.0, "orthogonal", 1), ("gelu", 0.0015, "gaussian", 64),
     ("tanh", 1e-4, "orthogonal", 64), ("tanh", 5.0, "gaussian", 64),
     ("silu", 20.0, "orthogonal", 8), ("tanh", 1.0, MaskedOrthogonal(0.5), 3),
-    ("leaky_relu", 1.0, "orthogonal", 2),
+    ("leaky_relu", 1.0, "orthogonal", 2), ("tanh", 1.0, LowRank(0.5), 8),
+    ("relu", 1.0, LowRank(0.4), 500), ("leaky_relu", 1.0, LowRank(0.5), 1),
+    ("gelu", 0.5, OrthogonalLowRank(0.3), 1), ("elu", 1.0, OrthogonalLowRank(0.9), 500),
+    ("hard_tanh", 0.5, OrthogonalLowRank(0.95), 2),
 ]  # fmt: skip
 
 
@@ -34,10 +44,14 @@ def on_negative_axis(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`log y` and `E[x / (y + x)]`."""
     x, p, zero = slopes(point.activation, float(point.q), 2, 40)
-    t = np.linspace(np.log(x[0]) - 10, np.log(x[-1]) + 20, 9)
-    y = np.exp(t[:, None])
-    m, n = (x / (y + x)) @ p, zero + (y / (y + x)) @ p
-    log_y = depth * (np.log(point.weight_var) + t) + (depth - 1) * (np.log(m) - np.log(n))
+    rank, _ = weights.projected
+    least, above = 0.0, np.log(x[0]) - 10
+    if 1 - zero > rank:  # y = 0 is where E[X/(t + X)] is the rank, above t = 0
+        root: Any = brentq(lambda t: (x / (t + x)) @ p - rank, 0.0, x[-1] / rank)
+        least, above = root, np.log(root) - 3
+    t = least + np.exp(np.linspace(above, np.log(x[-1]) + 20, 9))
+    m, n = (x / (t[:, None] + x)) @ p, zero + (t[:, None] / (t[:, None] + x)) @ p
+    log_y = depth * (np.log(point.weight_var) + np.log(t)) + (depth - 1) * np.log(m / n)
     return log_y - depth * weights.log_s(-m, n), m
 
 
@@ -112,3 +126,31 @@ def test_slopes_that_come_near_zero_leave_no_gap(name: str, depth: int, weights:
     spectrum = mf.jacobian_spectrum(mf.critical(name, q=0.2), depth, weights)
     assert spectrum.support[0, 0] == 0
     assert spectrum.condition_number == np.inf
+
+
+@pytest.mark.parametrize("rank", [0.1, 0.5, 0.8])
+def test_two_projections(rank: float) -> None:
+    """ReLU, one layer of orthogonal factors: `s^2` is that of a product of two projections.
+
+    With `p` and `r` their ranks it has a density `sqrt((b - x)(x - a)) / (2 pi x (1 - x))` between
+    `a, b = (sqrt(p (1-r)) -+ sqrt(r (1-p)))^2`, and `p + r - 1` at 1 (Wachter 1980).
+    """
+    point, p, r = mf.critical("relu"), 0.5, rank
+    spectrum = mf.jacobian_spectrum(point, 1, OrthogonalLowRank(r))
+    scale = point.weight_var / r
+    a, b = ((np.sqrt(p * (1 - r)) + k * np.sqrt(r * (1 - p))) ** 2 for k in (-1, 1))
+    np.testing.assert_allclose(spectrum.support, np.sqrt(scale * np.array([[a, b]])), atol=1e-12)
+    zero, one = 1 - min(p, r), p + r - 1
+    atoms = [[0.0, zero], [np.sqrt(scale), one]] if one > 0 else [[0.0, zero]]
+    np.testing.assert_allclose(spectrum.atoms, atoms, rtol=1e-12)
+    x = np.linspace(a, b, 22)[1:-1]
+    density = np.sqrt((b - x) * (x - a)) / (2 * np.pi * x * (1 - x))
+    s = np.sqrt(scale * x)
+    np.testing.assert_allclose(spectrum.density(s), density * 2 * s / scale, rtol=1e-8)
+
+
+def test_low_rank_is_narrow_marchenko_pastur() -> None:
+    """One linear layer: the edges `1/sqrt(r) -+ 1`, and all the mass that is left between them."""
+    spectrum = mf.jacobian_spectrum(mf.critical("linear"), 1, LowRank(0.25))
+    np.testing.assert_allclose(spectrum.support, [[1.0, 3.0]], rtol=1e-13)
+    np.testing.assert_allclose(spectrum.atoms, [[0.0, 0.75]])

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation
-from meanfield.dynamical_isometry.classes import checked_depth
 from meanfield.dynamical_isometry.row import row_of
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,9 +52,9 @@ class Growth:
 
     def plot(self, ax: "Axes | None" = None, **options: Any) -> "Axes":
         """Draw them against depth; see `meanfield.plot.growth`."""
-        from meanfield.plot.isometry import growth
+        from meanfield import plot
 
-        return growth(self, ax, **options)
+        return plot.growth(self, ax, **options)
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, by name; arrays as lists."""
@@ -78,7 +78,7 @@ class Growth:
 
 def growth_of(activation: Activation, q: float, kinds: list[Any], depths: Sequence[int]) -> Growth:
     """Rows of the table of `isometry` for all ensembles and depths."""
-    layers = [checked_depth(depth) for depth in depths]
+    layers = [whole_number("depths", depth) for depth in depths]
     rows = [[row_of(activation, q, kind, depth) for depth in layers] for kind in kinds]
     numbers = {
         name: np.array([[getattr(row, name) for row in line] for line in rows])

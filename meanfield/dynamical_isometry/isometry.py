@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances
-from meanfield.dynamical_isometry.classes import checked_depth, q_for_depth
+from meanfield.dynamical_isometry.classes import q_for_depth
 from meanfield.dynamical_isometry.ensemble_verdict import listed, sentence
 from meanfield.dynamical_isometry.growth import Growth, growth_of
 from meanfield.dynamical_isometry.mirrored import mirrored
@@ -20,9 +20,7 @@ from meanfield.edge import edge_at
 from meanfield.ensembles import Ensemble
 from meanfield.keywords import spelt
 from meanfield.spectrum import Spectrum, jacobian_spectrum
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from meanfield.whole import whole_number
 
 __all__ = ["Growth", "Isometry", "IsometryRow", "isometry"]
 
@@ -123,11 +121,11 @@ class Isometry:
             "table": [row.to_dict() for row in self.table],
         }
 
-    def plot(self, ax: "Sequence[Axes] | None" = None, growing: "Growth | None" = None) -> Array:
+    def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the spread of slopes and the spectra; see `meanfield.plot.isometry`."""
-        from meanfield.plot.isometry import isometry as draw
+        from meanfield import plot
 
-        return draw(self, growing, ax)
+        return plot.isometry(self, ax, **options)
 
     def __str__(self) -> str:
         lines = [f"Isometry of {self.activation.name} at depth {self.depth}", f"  {self.verdict}"]
@@ -205,7 +203,7 @@ def isometry(
         >>> round(row.s_max**2, 3), row.at_zero
         (42.126, 0.5)
     """
-    depth, activation = checked_depth(depth), as_activation(phi)
+    depth, activation = whole_number("depth", depth), as_activation(phi)
     kinds = listed(weights)
     scan = edge_scan(activation)
     verdict = judge(scan)
@@ -237,7 +235,8 @@ def _chosen(scan: EdgeScan, depth: int) -> list[float]:
     if not np.any(scan.valid):
         return []
     best, value = _best(scan, depth), scan.spread.value[scan.valid]
-    if np.ptp(value) <= 2 * np.max(scan.spread.error[scan.valid]):
+    same = np.all(np.isfinite(value)) and np.ptp(value) <= 2 * np.max(scan.spread.error[scan.valid])
+    if same:
         return [best]
     usual = [
         q for q in _USUAL

@@ -10,6 +10,7 @@ from meanfield.criticality import critical
 from meanfield.dynamical_isometry.classes import q_for_depth, universality
 from meanfield.ensembles import Orthogonal
 from meanfield.errors import UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.spectrum.curve import image
 from meanfield.spectrum.edges import arcs
 from meanfield.spectrum.law import slope_law
@@ -25,6 +26,7 @@ _ROUNDS = 8
 _ROUNDING = 1e-3
 
 
+@spelt
 def depth_of_limit(
     phi: Callable | str | Activation, variance: float = 1.0, tolerance: float = 0.01
 ) -> int:

@@ -41,6 +41,11 @@ class Ensemble(ABC):
         """`Var(s^2) / E[s^2]^2` over the singular values `s` of a square matrix; `-S'(0)`."""
         return -float(self.log_s_slope(np.zeros(()), np.ones(())))
 
+    @property
+    def projected(self) -> "tuple[float, Ensemble]":
+        """`W^T W` as a projection of relative rank `r` times another, of full rank, over `r`."""
+        return 1.0, self
+
     @abstractmethod
     def log_s(self, m: Array, n: Array) -> Array:
         """`log S(m)`."""

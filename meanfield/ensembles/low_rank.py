@@ -6,6 +6,8 @@ import numpy as np
 
 from meanfield.ensembles.ensemble import Array, Ensemble
 from meanfield.ensembles.factors import haar, normal
+from meanfield.ensembles.independent import Gaussian
+from meanfield.ensembles.orthogonal import Orthogonal
 
 __all__ = ["LowRank", "OrthogonalLowRank", "rank_of"]
 
@@ -20,6 +22,10 @@ class LowRank(Ensemble):
 
     ratio: float
     name = "low-rank"
+
+    @property
+    def projected(self) -> tuple[float, Ensemble]:
+        return self.ratio, Gaussian()
 
     def log_s(self, m: Array, n: Array) -> Array:
         return -np.log1p(m / self.ratio)
@@ -44,6 +50,10 @@ class OrthogonalLowRank(Ensemble):
 
     ratio: float
     name = "orthogonal-low-rank"
+
+    @property
+    def projected(self) -> tuple[float, Ensemble]:
+        return self.ratio, Orthogonal()
 
     def log_s(self, m: Array, n: Array) -> Array:
         return np.log(n) - np.log1p(m / self.ratio)

@@ -25,7 +25,7 @@ _STEPS = 4
 _LEAST = 1e-300
 # arguments of z: evenly at first, then down to the axis, from which a solution may keep away like
 # a root of them
-_TURNS = np.concatenate([np.linspace(np.pi, 0.2, 12)[1:], np.geomspace(0.06, 1e-5, 7), [0.0]])
+_TURNS = np.concatenate([np.linspace(np.pi, 0.1, 20)[1:], np.geomspace(0.03, 1e-5, 8), [0.0]])
 _REAL = 1e-6  # an angle
 
 

@@ -8,6 +8,7 @@ is nothing that could be lost. Along it
 and towards an edge outside of `X` it comes down to the axis like a root of the distance.
 """
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ _FARTHEST = 690.0
 _OUTWARDS = np.geomspace(1e-2, 1400.0, 13)
 _RESOLVED = 1e-13
 _BISECTIONS = 50
+_SOME = 3  # of the points of a panel one in so many is a check of the law
 _MANY = 256  # panels that are not resolved at once: by no singularity, but by noise
 _SMALL = 1e-8  # a misfit of which rounding can be the reason
 _NOISE = 0.25  # where it does not fall by more when a panel is halved, it is
@@ -150,10 +152,10 @@ def _sketched(transform: Transform, arc: Arc, bottom: float, top: float, guess: 
 
 def follow(
     transform: Transform, arc: Arc, known: Sketch, beyond: float
-) -> tuple[Component, Complex]:
-    """The component on an arc, and the points of the curve that it was made of.
+) -> tuple[Component, Complex, Transform]:
+    """The component on an arc, the points of the curve that it was made of, and what resolves them.
 
-    Panels are bisected until all is resolved on each.
+    Panels are bisected until all is resolved on each, where the law of slopes is not what is not.
 
     Args:
         transform: of the Jacobian.
@@ -166,8 +168,8 @@ def follow(
     left, right = edges[:-1], edges[1:]
     phi, guess = nodes(left, right), known.theta
     before = np.full((2, len(left)), np.inf)  # missed on what they are halves and quarters of
-    done = []
-    for generation in range(_BISECTIONS):
+    done, generation = [], 0
+    while True:
         log_r, rate = _place(phi, known.bottom, known.top, arc.bent)
         theta = angles(transform, log_r.ravel(), guess.ravel()).reshape(phi.shape)
         log_u = log_r + 1j * theta
@@ -183,7 +185,13 @@ def follow(
         missed = np.maximum(tail(coefficients(mass)), off) * (right - left)
         good = (missed < _RESOLVED) | (np.max(mass, axis=1) * (right - left) < _UNSEEN)
         good |= (missed < _SMALL) & (missed > _NOISE * np.max(before, axis=0))
-        if generation == _BISECTIONS - 1 or np.sum(~good) > _MANY:
+        if not np.all(good):
+            law = transform.law.refined(np.exp(log_u[~good][:, ::_SOME]).ravel())
+            if law is not transform.law:
+                transform, guess = replace(transform, law=law), theta
+                continue
+        generation += 1
+        if generation == _BISECTIONS or np.sum(~good) > _MANY:
             good[:] = True
         done.append([a[good] for a in (left, right, phi, y, rate, density, missed, log_u)])
         if np.all(good):
@@ -205,7 +213,7 @@ def follow(
         arc.soft, low=ends[0] if arc.low else -np.inf,
         high=ends[1] if arc.high < np.inf else np.inf, beyond=beyond, error=float(np.sum(missed)),
     )  # fmt: skip
-    return found, log_u[order].ravel()
+    return found, log_u[order].ravel(), transform
 
 
 def image(transform: Transform, log_r: float, side: int, soft: bool = True) -> float:

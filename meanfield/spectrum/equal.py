@@ -9,6 +9,7 @@ from meanfield.spectrum.component import Component
 from meanfield.spectrum.curve import Sketch, follow, image, redrawn, sketch
 from meanfield.spectrum.distribution import Distribution
 from meanfield.spectrum.edges import Arc, arcs
+from meanfield.spectrum.law import SlopeLaw
 from meanfield.spectrum.single import single_layer
 from meanfield.spectrum.transform import Transform
 
@@ -24,7 +25,7 @@ def equal_layers(transform: Transform) -> tuple[Distribution, float]:
     """The law of `log s^2`, and a bound of the error of its distribution function."""
     if not len(transform.law.bands):
         return Distribution(1.0, ()), 0.0
-    if transform.on_axis:
+    if transform.on_axis and isinstance(transform.law, SlopeLaw):
         parts = single_layer(transform.law, transform.log_weight_var)
         parts = sorted([*(a[1:] for a in transform.atoms()), *parts], key=_top)
     else:
@@ -54,16 +55,15 @@ def _followed(transform: Transform) -> list[Any]:
         if law is not transform.law:
             transform = replace(transform, law=law)
             continue
-        found, above = [], 0.0
+        found, above, finer = [], 0.0, transform
         for arc, near in zip(where, known, strict=True):
             beyond = above + sum(mass for value, _, mass in atoms if value >= arc.high)
-            part, log_u = follow(transform, arc, near, beyond)
+            part, log_u, finer = follow(finer, arc, near, beyond)
             found.append((arc, part))
             points.append(np.exp(log_u[::_SOME]))
             above += part.whole
-        law = law.refined(np.concatenate([edges, *points]))
-        finer = replace(transform, law=law)
-        if law is transform.law or _same(transform, finer, np.log(np.concatenate(points))):
+        finer = replace(finer, law=finer.law.refined(np.concatenate([edges, *points])))
+        if finer.law is law or _same(transform, finer, np.log(np.concatenate(points))):
             break
         transform = finer
     placed = [(arc.high, part) for arc, part in _to_their_ends(transform, found)]

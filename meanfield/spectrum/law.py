@@ -12,7 +12,7 @@ Pieces on which `phi'` is constant are atoms, of exact probability.
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil, log2, sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from meanfield.legendre import TO_COEFFICIENTS, WEIGHTS
 from meanfield.spectrum.bands import beyond, union
 from meanfield.spectrum.path import SIGMAS, on_panels, panels
 from meanfield.spectrum.slope import SlopePieces, slope_pieces
+from meanfield.spectrum.sums import Sums
 
 __all__ = ["SlopeLaw", "slope_law"]
 
@@ -37,10 +38,10 @@ _ROUNDING = 1e-12
 _SETTLED = 1e-9
 _NARROWEST = 1e-14  # standard deviations: less is rounding
 _LEAST_SEEN = 8.5  # standard deviations that an activation must go on for
-_AT_ONCE = 1 << 17  # numbers in a table of points and nodes
+_AT_ONCE = 1 << 12  # pairs of points and panels
+_NEAR = 8.0  # radii of the values on a panel: poles farther out are no matter to 16 nodes
 _HALVINGS = 60
 _MOST_PANELS = 1 << 11
-_IN_CACHE = 1 << 13  # the same, and too few for threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,7 @@ class SlopeLaw:
     bands: Array
     seen: Array
     turns: Array
+    roots: ClassVar = ()  # ends of bands at which a density is a square root: it is none
 
     @cached_property
     def nodes(self) -> tuple[Array, Array]:
@@ -82,21 +84,17 @@ class SlopeLaw:
             size, mean = np.abs(x), abs(w @ x)
             kept = np.abs(w) * (1 + size / mean + mean / size) > _NEGLIGIBLE
         kept &= size > _TINIEST * mean
-        order = np.argsort(x[kept].real)
+        order = np.argsort(np.abs(x[kept]))
         x, w = x[kept][order], w[kept][order]
         # an even activation gives each value twice
         start = np.flatnonzero(np.append(True, np.abs(np.diff(x)) > 1e-14 * np.abs(x[1:])))
         return x[start], np.add.reduceat(w, start)
 
     @cached_property
-    def _weights(self) -> Array:
-        """Those of `X` and of 1, shape (nodes, 2)."""
+    def _sums(self) -> Sums:
         x, w = self.nodes
-        return np.column_stack([w * x, w])
-
-    @cached_property
-    def _at_atoms(self) -> list[int]:
-        return np.flatnonzero(np.isin(self.nodes[0], self.atoms[:, 0])).tolist()
+        atoms = np.flatnonzero(np.isin(x, self.atoms[:, 0])).tolist()
+        return Sums(x, w, self.at_zero, atoms)
 
     @cached_property
     def at_zero(self) -> float:
@@ -116,39 +114,29 @@ class SlopeLaw:
         x, w = self.nodes
         return float((w @ (x - self.mean) ** 2).real) / self.mean**2 + self.at_zero
 
-    @np.errstate(all="ignore")  # at an atom of X nothing is finite
     def transforms(self, log_u: Complex) -> tuple[Complex, Complex, Complex]:
         """`m = E[X/(u - X)]`, `n = 1 + m` and `u m'`, above the axis or on its upper side."""
-        x, w = self.nodes
-        u, size = np.exp(log_u), np.exp(log_u.real)
-        atoms = self._at_atoms
-        first: Any
-        second: Any
-        first, second = np.empty((2, len(u), 2), complex)
-        step = max(1, _IN_CACHE // len(x))
-        for i in range(0, len(u), step):
-            some = slice(i, i + step)
-            ratio = u[some, None] - x
-            for k in atoms:  # next to it nothing cancels
-                ratio[:, k] = x[k] * np.expm1(log_u[some] - np.log(x[k].real))
-            ratio *= 1 / size[some, None]
-            np.reciprocal(ratio, out=ratio)  # |u| / (u - x): neither it nor its square overflows
-            first[some] = ratio @ self._weights
-            ratio *= ratio
-            second[some] = ratio @ self._weights  # with one column BLAS would take threads
-        m, n = first[:, 0] / size, self.at_zero + first[:, 1] * (u / size)
+        m, n, first, _ = self.sums(log_u)
+        return m, n, -first
+
+    def sums(self, log_u: Complex) -> tuple[Complex, Complex, Complex, Complex]:
+        """`E[X/(u-X)]`, `E[u/(u-X)]`, `E[uX/(u-X)^2]`, `E[u^2/(u-X)^2]`, on the upper side."""
+        m, n, first, second = self._sums.at(log_u)
         for sum_ in (m, n):  # what rounding puts above the axis
             sum_.imag[sum_.imag >= 0] = -0.0
-        return m, n, -second[:, 0] / size * (u / size)
+        return m, n, first, second
 
-    def refined(self, u: Array) -> "SlopeLaw":
+    def refined(self, u: Complex) -> "SlopeLaw":
         """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
-        law = self
-        for _ in range(_HALVINGS):
+        law, known = self, 0
+        m, _, _ = self.transforms(np.log(u))
+        for _ in range(_HALVINGS if len(u) else 0):
             width = np.abs(law.right - law.left)
-            bad = (law._misses(u) > _RESOLVED) & (width > _NARROWEST)
+            bad = (np.arange(len(width)) >= known) & (width > _NARROWEST)
+            bad[bad] = law._misses(bad, u, m) > _RESOLVED
             if not np.any(bad):
                 break
+            known = len(bad) - np.sum(bad)
             law = law._bisected(bad)
             if len(law.left) > _MOST_PANELS:
                 raise UnresolvedError(
@@ -158,21 +146,23 @@ class SlopeLaw:
                 )
         return law
 
-    def _misses(self, u: Array) -> Array:
-        """What each panel may be wrong by: the error goes as the square of the last terms."""
-        if not len(self.left):
-            return np.zeros(0)
-        worst = np.zeros(len(self.left))
-        step = max(1, _AT_ONCE // self.value.size)
-        for i in range(0, len(u), step):
-            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-                f = self.value / (u[i : i + step, None, None] - self.value) * self.density
-            size = np.max(np.abs(f), axis=2)
-            last = np.max(np.abs(f @ TO_COEFFICIENTS[:, -2:]), axis=2)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                miss = np.where(size > 0, last * (last / size), 0.0)
-            worst = np.maximum(worst, np.max(miss, axis=0))
-        return worst * np.abs(self.right - self.left)
+    @np.errstate(all="ignore")
+    def _misses(self, some: NDArray[np.bool_], u: Complex, m: Complex) -> Array:
+        """What some panels may be wrong by beside `m`: the square of what the last terms are."""
+        value, density = self.value[some], self.density[some]
+        centre = np.mean(value, axis=1)
+        radius = np.max(np.abs(value - centre[:, None]), axis=1, initial=0.0)
+        near = np.abs(u[:, None] - centre) < _NEAR * radius
+        near[[np.argmin(np.abs(u)), np.argmax(np.abs(u))]] = True  # for all others it is as far
+        worst, pairs = np.zeros(len(value)), np.argwhere(near)
+        for i in range(0, len(pairs), _AT_ONCE):
+            point, panel = pairs[i : i + _AT_ONCE].T
+            f = value[panel] / (u[point, None] - value[panel]) * density[panel]
+            size = np.max(np.abs(f), axis=1)
+            last = np.max(np.abs(f @ TO_COEFFICIENTS[:, -2:]), axis=1)
+            miss = np.where(size > 0, last * (last / size), 0.0) / np.fmax(np.abs(m[point]), 1.0)
+            np.maximum.at(worst, panel, miss)
+        return worst * np.abs(self.right - self.left)[some]
 
     def _bisected(self, bad: NDArray[np.bool_]) -> "SlopeLaw":
         left, right = self.left[bad], self.right[bad]
@@ -213,6 +203,8 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
     ends = pieces.ending(sigma * left.real), pieces.ending(sigma * right.real, -1)
     tails = [beyond(activation, pieces, side * SIGMAS * sigma) for side in (-1, 1)]
     within, levels = np.sort(np.column_stack(ends), axis=1), np.repeat(atoms[:, :1], 2, axis=1)
+    for level in atoms[:, 0]:  # it ends there, but for rounding
+        within[np.abs(within - level) <= _ROUNDING * level] = level
     bands = union(np.concatenate([within, levels, *tails]))
     nearest = np.minimum(np.abs(left.real), np.abs(right.real)) * (left.real * right.real > 0)
     mass = 0.5 * np.abs(right - left) * np.exp(-0.5 * nearest**2)

@@ -11,6 +11,7 @@ from meanfield.criticality import checked_variances
 from meanfield.ensembles import Ensemble, Gaussian, Orthogonal, SparseOrthogonal, ensemble_of
 from meanfield.errors import MeanFieldError, UnresolvedError
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.maps.settle import settled_variance
 from meanfield.network import FixedPoint, Network
 from meanfield.precision import EPS
@@ -30,6 +31,7 @@ _USELESS = 0.05  # relative
 _MOST_NODES = 20_000  # of a law: it would take minutes
 
 
+@spelt
 def layered_spectrum(
     layers: Network | FixedPoint | Sequence[Network | FixedPoint],
     q: ArrayLike | None = None,

@@ -111,6 +111,8 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     # nothing is known of it but that it is as small
     hidden = (size <= _HIDDEN * noise) | (tail(coefficients(slope)) > _ROUGH * size)
     c[hidden] = 0.0
+    c[constant] = 0.0
+    c[constant, 0] = slope[constant, ORDER // 2]  # itself: a mean would round
     kinks = samples.kinks
     # elsewhere it turns by rounding
     told = (size > _FAINT * np.max(size)) | (tail(coefficients(slope)) < _FAINT * size)

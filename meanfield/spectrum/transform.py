@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from meanfield.ensembles import Ensemble, Orthogonal
 from meanfield.spectrum.law import SlopeLaw
+from meanfield.spectrum.projected import Projected
 
 __all__ = ["Point", "Transform"]
 
@@ -40,7 +41,7 @@ class Point(NamedTuple):
 class Transform:
     """The Jacobian of `depth` layers with one law of slopes and one ensemble."""
 
-    law: SlopeLaw
+    law: SlopeLaw | Projected
     ensemble: Ensemble
     depth: int
     log_weight_var: float
