@@ -234,3 +234,14 @@ def test_one_layer_between_rotations() -> None:
     np.testing.assert_allclose(spectrum.cdf(shrunk), 0.5 + 0.5 * square.cdf(s), atol=1e-13)
     np.testing.assert_allclose(spectrum.quantile(spectrum.cdf(shrunk[:-1])), shrunk[:-1])
     assert moments(spectrum) == pytest.approx([1, spectrum.mean, spectrum.variance], rel=1e-8)
+
+
+def test_an_atom_at_the_end_of_an_interval() -> None:
+    """ELU: half of the slopes are 1, the others are less, and come up to it."""
+    networks = [mf.Network(phi, 1.0, weights="orthogonal") for phi in ("elu", "linear")]
+    spectrum = mf.layered_spectrum(networks, [1.0, 1.0])
+    assert spectrum.cdf(1 - 1e-12) == pytest.approx(0.5, abs=1e-9)
+    # X = exp(2z) at z < 0, so that P(s < t) = P(z < log t)
+    p = np.array([0.1, 0.3, 0.45, 0.7])
+    np.testing.assert_allclose(spectrum.quantile(p[:3]), np.exp(ndtri(p[:3])), rtol=1e-9)
+    assert spectrum.quantile(p[3]) == pytest.approx(1, abs=1e-12)

@@ -32,11 +32,16 @@ def layered_distribution(kinds: list[Kind]) -> tuple[Distribution, float]:
     axis, atoms = Axis(Product(tuple(kinds))), _atoms(kinds)
     parts: list[Any] | None = rigid_but_one(kinds)
     if parts is not None:
-        parts = sorted([*atoms, *parts], key=lambda a: a[0] if isinstance(a, tuple) else a.top)
+        parts = sorted([*atoms, *parts], key=_middle)
     else:
         parts = _everything(axis, atoms)
     found = Distribution(axis.product.zero, tuple(parts))
     return found, sum(part.error for part in found.components) + found.missing
+
+
+def _middle(part: Any) -> float:
+    """What orders parts also where one ends at an atom."""
+    return part[0] if isinstance(part, tuple) else 0.5 * (part.bottom + part.top)
 
 
 def _everything(axis: Axis, atoms: Atoms) -> list[Any]:
