@@ -12,7 +12,7 @@ from meanfield.panels import Panels, resolve
 from meanfield.precision import EPS
 from meanfield.samples import Samples
 
-__all__ = ["LEAST_SIGMAS", "Side", "side_of", "slope_jumps", "subdivided"]
+__all__ = ["LEAST_SIGMAS", "Side", "cut", "side_of", "slope_jumps", "subdivided"]
 
 Array = NDArray[np.float64]
 
@@ -136,15 +136,19 @@ def _pieces(activation: Activation, reach: float) -> Panels:
 
 def _slope(pieces: Panels, x: Array) -> Array:
     """`phi'` of a black box, from the series on its pieces."""
-    width = pieces.right - pieces.left
-    which = np.clip(np.searchsorted(pieces.left, x, side="right") - 1, 0, len(width) - 1)
-    u = (2 * x - pieces.left[which] - pieces.right[which]) / width[which]
-    return series(slope_series(coefficients(pieces.value), width)[which], u)
+    which, u = pieces.places(x)
+    slopes = slope_series(coefficients(pieces.value), pieces.right - pieces.left)
+    return series(slopes[which], u)
 
 
 def subdivided(edges: Array, widest: float) -> Array:
     """More edges, so that no two are farther apart than `widest`."""
-    counts = np.maximum(np.ceil(np.diff(edges) / widest), 1).astype(int)
+    return cut(edges, np.ceil(np.diff(edges) / widest))
+
+
+def cut(edges: Array, parts: Array) -> Array:
+    """More edges: each interval in so many equal parts, one at least."""
+    counts = np.maximum(parts, 1).astype(int)
     within = np.arange(np.sum(counts)) - np.repeat(np.cumsum(counts) - counts, counts)
     steps = np.repeat(np.diff(edges) / counts, counts)
     return np.append(np.repeat(edges[:-1], counts) + within * steps, edges[-1])
