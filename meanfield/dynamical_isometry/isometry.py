@@ -332,7 +332,8 @@ def _chosen(scan: EdgeScan, depth: int) -> list[float]:
     if not np.any(scan.valid):
         return []
     best, value = _best(scan, depth), scan.spread.value[scan.valid]
-    if np.ptp(value) <= 2 * np.max(scan.spread.error[scan.valid]):
+    same = np.all(np.isfinite(value)) and np.ptp(value) <= 2 * np.max(scan.spread.error[scan.valid])
+    if same:
         return [best]
     usual = [
         q for q in _USUAL

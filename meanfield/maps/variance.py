@@ -33,7 +33,10 @@ def network_of(network: Network | FixedPoint, name: str = "network") -> Network:
     if isinstance(network, FixedPoint):
         network = network.network
     if not isinstance(network, Network):
-        raise TypeError(f"{name}: must be a Network or a FixedPoint, got {network!r}")
+        raise TypeError(
+            f"{name}: must be a Network or a FixedPoint, got {network!r}; make one with "
+            "Network(phi, weight_var, bias_var), or with critical(phi)"
+        )
     parts = (network.weight_var, network.bias_var)
     if network.activation.is_traced or is_traced(*parts):
         raise TypeError(
