@@ -26,7 +26,7 @@ and for two tokens the same with `A B` for `A^2`, `u` for the second `t`, and `p
 by differentiating finite layers. Above `beta_c` `B` stays: gradients grow as `ln T`, without limit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log, sqrt
 
 import numpy as np
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
 from meanfield.keywords import spelt
-from meanfield.layers.dense import dense, dense_variance
+from meanfield.layers.dense import dense, dense_variance, overflown
 from meanfield.layers.layer import Layer
 from meanfield.layers.random_energies import Shares, shares
 from meanfield.layers.state import State
@@ -83,6 +83,8 @@ class Attention(Layer):
     def __call__(self, state: State) -> State:
         n = len(state.variance)
         apart = ~np.eye(n, dtype=bool)
+        if not np.all(np.isfinite(state.variance)):
+            return replace(overflown(state), gaussian=True)
         if not state.is_exchangeable:
             raise MeanFieldError(
                 "attention: needs tokens that stand for a sequence, two at least, of one norm and "
@@ -168,8 +170,8 @@ def attention(value_var: float = 1.0, beta: float = 0.0, tokens: float = inf) ->
 
     Returns:
         A `Layer`. Above `beta_c` norms differ from token to token, and layers behind see their
-        mean, without a norm between: their `error` says what an activation makes of that. Gradients
-        of infinitely many tokens are inf from `beta_c` on.
+        mean: their `error` says what that may change. Gradients of infinitely many tokens are inf
+        from `beta_c` on.
 
     Raises:
         ValueError: an argument is outside its range; and `propagate`, where tokens are not alike,

@@ -236,6 +236,12 @@ class DagTrace:
         """Estimates of the relative errors of all of them."""
         return {n: max(s.error, s.one_minus_error) for n, s in self.states.items()}
 
+    def plot(self, ax: Any = None) -> Any:
+        """Draw it with `meanfield.plot.dag_trace`; returns the Axes."""
+        from meanfield import plot
+
+        return plot.dag_trace(self, ax=ax)
+
     def __repr__(self) -> str:
         degrees = self.dag.in_degree
         table = [["node", "in_degree", "variance", "gradient", "1 - c"]]

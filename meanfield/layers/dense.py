@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
+from math import exp, inf, lgamma, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from meanfield.layers.state import State, joined
 from meanfield.layers.weights import drawn_weights
 from meanfield.precision import EPS
 
-__all__ = ["activation", "dense", "dense_variance"]
+__all__ = ["activation", "dense", "dense_variance", "overflown"]
 
 Array = NDArray[np.float64]
 
@@ -120,7 +120,7 @@ class ActivationLayer(Layer):
                 "map, since its units are not Gaussian; take batch_norm() of infinitely many"
             )
         if not np.all(np.isfinite(state.variance)):
-            return _overflown(state)
+            return overflown(state)
         if state.radial:
             state = replace(state, tangent=state.tangent + state.radial * state.covariance)
         values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
@@ -134,7 +134,7 @@ class ActivationLayer(Layer):
         return State(
             variance=values.variance,
             one_minus=values.one_minus,
-            mean=self._mean(state.variance),
+            mean=self._mean(state.variance) * _of_batch(state.batch),
             tangent=tangent,
             gaussian=False,
             error=state.error + max(values.error, slopes.error) + bent,
@@ -154,7 +154,16 @@ class ActivationLayer(Layer):
         return np.asarray(self.phi(x), np.float64)
 
 
-def _overflown(state: State) -> State:
+def _of_batch(batch: float) -> float:
+    r"""What a mean of degree 1 over normalised units is beside that over Gaussian ones.
+
+    `sqrt(B - 1) / E[chi]` of `B - 1` degrees of freedom: their size is not random any more.
+    """
+    n = 0.5 * (batch - 1)
+    return 1.0 if batch == inf else exp(0.5 * log(n) + lgamma(n) - lgamma(n + 0.5))
+
+
+def overflown(state: State) -> State:
     """Of a signal that exploded beyond float64 nothing is known but that."""
     unknown = np.full_like(state.one_minus, np.nan)
     return replace(

@@ -46,7 +46,9 @@ class Norm(Layer):
             mean=np.zeros_like(mean) if self.centred else mean / root,
             tangent=state.tangent / root[:, None] / root,
             error=state.error * lost,
-            one_minus_error=(state.one_minus_error + state.error * (lost > 1)) * lost,
+            # E[1/K] is (1 + spread) / E[K], to second order
+            one_minus_error=(state.one_minus_error + state.error * (lost > 1) + state.spread)
+            * lost,
             spread=0.0,
         )
 
@@ -58,10 +60,19 @@ class Norm(Layer):
 
 def _check(size: Array, state: State) -> None:
     """Refuse what has no size, or none beside its rounding."""
+    _check_finite(state)
     if not np.all(size > 4 * state.error * state.variance):
         raise MeanFieldError(
             "norm: a signal of variance 0, or as good as constant, cannot be normalised; give the "
             "layer before it a weight_var or bias_var"
+        )
+
+
+def _check_finite(state: State) -> None:
+    if np.any(np.isposinf(state.variance)):
+        raise MeanFieldError(
+            "norm: the signal has grown beyond float64, and what a norm makes of it is not known; "
+            "lower the weight variances before it"
         )
 
 
@@ -126,6 +137,7 @@ class BatchNorm(Layer):
     def __call__(self, state: State) -> State:
         n = len(state.variance)
         apart = ~np.eye(n, dtype=bool)
+        _check_finite(state)
         if not state.is_exchangeable:
             raise MeanFieldError(
                 "batch_norm: needs inputs that stand for a batch, two at least, of one variance "
