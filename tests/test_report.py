@@ -377,3 +377,27 @@ def test_the_panel_of_widths_shows_what_the_text_says(tanh: mf.Report) -> None:
     for line, (weights, fw) in zip(ax.lines, tanh.findings.finite.items(), strict=True):
         assert line.get_label() == weights
         np.testing.assert_array_equal(line.get_ydata(), fw.sampled_variance_std / fw.kernel)
+
+
+def test_another_variance_is_named_where_one_is_held() -> None:
+    """GELU at q = 1 is not stable; the q that is named is, and nearest to 1 of those looked at."""
+    page = mf.report("gelu", q=1.0, depth=2)
+    text = " ".join(str(page).split())
+    elsewhere = page.findings.best_stable
+    assert elsewhere is not None and f"such as {elsewhere:.4g}, or normalise layers" in text
+    assert mf.critical("gelu", q=elsewhere).stable and 3.56 < elsewhere < 5
+
+
+def test_kinks_that_count() -> None:
+    """What a kink is told to do is what correlations do: one far out changes nothing."""
+    advice = {
+        name: next(e.advice for s in mf.report(phi, depth=2).sections for e in s.entries
+                   if e.name == "kinks")
+        for name, phi in {
+            "at 0": "relu",
+            "none": "identity",
+            "far": mf.Activation(lambda x: jnp.where(x < 25, jnp.tanh(x), 1.0 + 0.1 * (x - 25))),
+        }.items()
+    }  # fmt: skip
+    assert "1/depth^2" in advice["at 0"] and "no correlation" in advice["none"]
+    assert advice["far"].startswith("Too slight, or too far out")
