@@ -237,6 +237,13 @@ def test_signals_that_die_out() -> None:
     np.testing.assert_allclose(trace.one_minus[:9], plain.one_minus, rtol=1e-11)
 
 
+def test_correlations_are_taken_as_rounded() -> None:
+    c = -0.8180816967595096
+    rounded = np.full((2, 2), c) + (1 - c) * np.eye(2)
+    assert rounded[0, 0] != 1
+    assert ml.propagate(ml.dense(1.0), 1.0, rounded).one_minus[-1][0, 1] == 1 - c
+
+
 def test_one_signal_of_an_array() -> None:
     trace = ml.propagate(ml.dense(2.0), np.array([1.5]))
     assert trace.variance[-1] == 3 and "none" in repr(trace)

@@ -115,7 +115,7 @@ def test_the_panels_of_isometry(monkeypatch: pytest.MonkeyPatch) -> None:
     axes = Figure().subplots(1, 3)
     growth = result.growth(0.5, depths=[2, 8])
     forbid_side_effects(monkeypatch)
-    assert list(plot.isometry(result, growth, axes)) == list(axes)
+    assert list(plot.isometry(result, axes, growing=growth)) == list(axes)
     lines = labelled(axes[0])
     assert lines["1 / depth = 1 / 8"].get_ydata() == [1 / 8, 1 / 8]
     off = lines[r"share off, $\phi' = 0$"]

@@ -26,14 +26,15 @@ and for two tokens the same with `A B` for `A^2`, `u` for the second `t`, and `p
 by differentiating finite layers. Above `beta_c` `B` stays: gradients grow as `ln T`, without limit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
-from meanfield.layers.dense import dense, dense_variance
+from meanfield.keywords import spelt
+from meanfield.layers.dense import dense, dense_variance, overflown
 from meanfield.layers.layer import Layer
 from meanfield.layers.random_energies import Shares, shares
 from meanfield.layers.state import State
@@ -44,12 +45,16 @@ __all__ = ["attention", "critical_beta"]
 Array = NDArray[np.float64]
 
 
+@spelt
 def critical_beta(q: float, p: float) -> float:
     """`sqrt(2 / (q (q - p)))`: attention is uniform below, and picks few tokens above.
 
     Args:
         q: mean square of a token.
         p: mean product of two, below `q`.
+
+    Returns:
+        The strength of the scores.
 
     Raises:
         ValueError: the tokens have no size, or are all the same.
@@ -78,6 +83,8 @@ class Attention(Layer):
     def __call__(self, state: State) -> State:
         n = len(state.variance)
         apart = ~np.eye(n, dtype=bool)
+        if not np.all(np.isfinite(state.variance)):
+            return replace(overflown(state), gaussian=True)
         if not state.is_exchangeable:
             raise MeanFieldError(
                 "attention: needs tokens that stand for a sequence, two at least, of one norm and "
@@ -147,6 +154,7 @@ def _times(factor: float, x: float) -> float:
     return factor * x if factor and x else 0.0
 
 
+@spelt
 def attention(value_var: float = 1.0, beta: float = 0.0, tokens: float = inf) -> Layer:
     r"""One head of self-attention with random weights, for tokens that are all alike.
 
@@ -162,8 +170,8 @@ def attention(value_var: float = 1.0, beta: float = 0.0, tokens: float = inf) ->
 
     Returns:
         A `Layer`. Above `beta_c` norms differ from token to token, and layers behind see their
-        mean, without a norm between: their `error` says what an activation makes of that. Gradients
-        of infinitely many tokens are inf from `beta_c` on.
+        mean: their `error` says what that may change. Gradients of infinitely many tokens are inf
+        from `beta_c` on.
 
     Raises:
         ValueError: an argument is outside its range; and `propagate`, where tokens are not alike,

@@ -131,6 +131,8 @@ def sample_graph_network(
     Raises:
         ValueError: as `graph_network`.
 
+    Source: DeZoort & Hanin 2023, arXiv 2306.11668, for the networks.
+
     Example:
         >>> import meanfield.layers as ml
         >>> ring = [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
