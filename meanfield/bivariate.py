@@ -40,7 +40,6 @@ _NEAR = 2.0**-6  # standard deviation of y, beside that panel, below which its p
 _CHUNK = 2048
 _ROUNDING = 100 * EPS  # of exponents up to 36, of sums over hundreds of nodes, twice
 _UNKNOWN = 0.05  # relative error of a moment that is no number to compute with
-_UNSURE = 1e-3  # error of a covariance, beside E[phi^2], with which it is none to give away
 _SEEN = 1 - np.array([0.0, 0.5, 0.9, 0.99])  # where one looks for that
 
 # exp(-x^2 / 2t) is analytic in log t in the strip |Im log t| < pi/2: 20 Chebyshev nodes on the
@@ -260,7 +259,7 @@ class Covariance:
 
     def _known(self, made: Difference) -> Difference:
         """The difference, if its errors are no larger than what is asked for."""
-        if not np.all(made(_SEEN).error <= _UNSURE * self.second_moment):
+        if not np.all(made(_SEEN).error <= _UNKNOWN * self.second_moment):
             raise _grows_too_fast(self.activation, max(self.q))
         return made
 

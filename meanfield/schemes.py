@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meanfield.activation import Activation, as_activation
+from meanfield.aligned import aligned
 from meanfield.criticality import critical
 from meanfield.errors import MeanFieldError
 from meanfield.fixedpoints import FixedPoints, fixed_points
+from meanfield.keywords import spelt
 from meanfield.network import REACH, FixedPoint, Network, Phase
 from meanfield.scheme_rules import SCHEMES, Shape, spectral_norm
 from meanfield.whole import whole_number
@@ -96,6 +98,7 @@ class Placement:
         )
 
 
+@spelt
 def place(
     scheme: str,
     phi: Callable | str | Activation,
@@ -237,10 +240,8 @@ class SchemeTable:
     def __repr__(self) -> str:
         shown = "scheme weight_var bias_var q chi1 phase reach norm deep_enough".split()
         table = [shown] + [[_cell(row[name]) for name in shown] for row in self.rows()]
-        widths = [max(len(cells[k]) for cells in table) for k in range(len(shown))]
         lines = [f"Schemes for {self.activation.name}, {self.depth} layers"]
-        for cells in table:
-            lines.append("  " + "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)))
+        lines += [f"  {row}" for row in aligned(table)]
         for p in self.placements:
             if p.acts_as is not p.network:
                 lines.append(f"  {p.scheme}: acts as {p.acts_as!r}")
@@ -279,6 +280,7 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+@spelt
 def compare(
     phi: Callable | str | Activation, depth: int = 50, fan_in: int = 1024, fan_out: int = 1024
 ) -> SchemeTable:

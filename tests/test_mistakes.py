@@ -175,7 +175,7 @@ USER_MODULES = {
 ON_THE_COMMAND_LINE = {
     "critical geluu": ("'geluu'", "nearest names are gelu"),
     "critical softmax": ("one number", "package.module:function"),
-    "critical newcomer.swoosh": ("package.module:function",),
+    "critical newcomer.swoosh": ("newcomer:swoosh", "package.module:function"),
     "critical newcomer.py:swoosh": ("newcomer.py", "without .py"),
     "critical nobody_has_this:swoosh": ("No module named", "importable from here"),
     "critical newcomer:swish": ("no attribute 'swish'",),

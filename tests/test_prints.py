@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import meanfield as mf
+import meanfield.layers as ml
 
 
 @cache
@@ -33,6 +34,10 @@ PRINTS: dict[str, tuple[Callable[[], Any], str]] = {
     "Chain": (lambda: choice().chain(9), "Chain of 10 layers: 0 of the networks have left"),
     "LogNorm": (lambda: relu().gradient_log_norm, "LogNorm of the gradient, exact: ln |J u|^2 has"),
     "Asymptote": (lambda: relu().asymptote, "V4/K^2 grows by 5 a layer (scale-invariant)"),
+    "CriticalScale": (
+        lambda: ml.critical(ml.residual(ml.serial(ml.activation("relu"), ml.dense(2.0)))),
+        "blocks, like depth^-0.5",
+    ),
     "LogKernel": (lambda: relu().exact.log_kernel(), "LogKernel(mean=-0."),
     "ExactLaw": (lambda: relu().exact, "ExactLaw of slopes 0 and 1, weight_var 2 and q 1: 50"),
 }  # fmt: skip

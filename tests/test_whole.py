@@ -60,6 +60,7 @@ TAKES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "repeat": ("times", lambda n: ml.repeat(DENSE, n)),
     "averaged": ("models", lambda n: ml.averaged(n, 1.0)),
     "maxout": ("rank", ml.maxout),
+    "jacobian_spectrum": ("depth", lambda n: mf.jacobian_spectrum(NET, n)),
     "residual_spectrum": ("depth", lambda n: mf.residual_spectrum(NET, n)),
     "isometry": ("depth", lambda n: mf.isometry("tanh", n)),
     "q_for_depth": ("depth", lambda n: mf.q_for_depth("tanh", n)),

@@ -115,6 +115,12 @@ def load(spec: str, parameters: dict[str, Any]) -> "Activation":
     from meanfield.activation import Activation, as_activation
 
     if ":" not in spec:
+        module, dot, name = spec.rpartition(".")
+        if dot:
+            raise ValueError(
+                f"activation: {spec!r} is no name of the catalogue; one of your own has a colon, "
+                f"{module}:{name}, as in package.module:function"
+            )
         try:
             return Activation(spec, **parameters) if parameters else as_activation(spec)
         except TypeError as error:

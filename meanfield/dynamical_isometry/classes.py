@@ -12,6 +12,7 @@ from meanfield.dynamical_isometry.scan import edge_scan
 from meanfield.dynamical_isometry.spread import slope_spread
 from meanfield.dynamical_isometry.universal import UniversalSpectrum, universal_spectrum
 from meanfield.errors import UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.whole import whole_number
 
 __all__ = ["Universality", "depth_of_limit", "q_for_depth", "universality"]
@@ -54,6 +55,7 @@ class Universality:
         return universal_spectrum(variance, self.jump)
 
 
+@spelt
 def universality(
     phi: Callable | str | Activation, depth: int | None = None, variance: float = 1.0
 ) -> Universality:
@@ -127,6 +129,7 @@ def _classified(kappa: float, width: float, q: float) -> Universality:
     return Universality("jump", 1 - kappa, width, q)
 
 
+@spelt
 def q_for_depth(phi: Callable | str | Activation, depth: int, variance: float = 1.0) -> float:
     r"""The `q` on the edge of chaos that keeps the variance of `s^2` while the depth grows.
 
@@ -170,6 +173,7 @@ def q_for_depth(phi: Callable | str | Activation, depth: int, variance: float = 
     )
 
 
+@spelt
 def depth_of_limit(
     phi: Callable | str | Activation, variance: float = 1.0, tolerance: float = 0.01
 ) -> int:

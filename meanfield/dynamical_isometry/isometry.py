@@ -188,11 +188,11 @@ class Isometry:
             "table": [row.to_dict() for row in self.table],
         }
 
-    def plot(self, ax: "Sequence[Axes] | None" = None, growing: "Growth | None" = None) -> Array:
+    def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the spread of slopes and the spectra; see `meanfield.plot.isometry`."""
-        from meanfield.plot.isometry import isometry as draw
+        from meanfield import plot
 
-        return draw(self, growing, ax)
+        return plot.isometry(self, ax, **options)
 
     def __str__(self) -> str:
         lines = [f"Isometry of {self.activation.name} at depth {self.depth}", f"  {self.verdict}"]
@@ -241,9 +241,9 @@ class Growth:
 
     def plot(self, ax: "Axes | None" = None, **options: Any) -> "Axes":
         """Draw them against depth; see `meanfield.plot.growth`."""
-        from meanfield.plot.isometry import growth
+        from meanfield import plot
 
-        return growth(self, ax, **options)
+        return plot.growth(self, ax, **options)
 
 
 @spelt
@@ -332,7 +332,8 @@ def _chosen(scan: EdgeScan, depth: int) -> list[float]:
     if not np.any(scan.valid):
         return []
     best, value = _best(scan, depth), scan.spread.value[scan.valid]
-    if np.ptp(value) <= 2 * np.max(scan.spread.error[scan.valid]):
+    same = np.all(np.isfinite(value)) and np.ptp(value) <= 2 * np.max(scan.spread.error[scan.valid])
+    if same:
         return [best]
     usual = [
         q for q in _USUAL

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.dense import dense, dense_variance, overflown
 from meanfield.layers.layer import Layer
 from meanfield.layers.random_energies import Shares, shares
@@ -44,6 +45,7 @@ __all__ = ["attention", "critical_beta"]
 Array = NDArray[np.float64]
 
 
+@spelt
 def critical_beta(q: float, p: float) -> float:
     """`sqrt(2 / (q (q - p)))`: attention is uniform below, and picks few tokens above.
 
@@ -152,6 +154,7 @@ def _times(factor: float, x: float) -> float:
     return factor * x if factor and x else 0.0
 
 
+@spelt
 def attention(value_var: float = 1.0, beta: float = 0.0, tokens: float = inf) -> Layer:
     r"""One head of self-attention with random weights, for tokens that are all alike.
 

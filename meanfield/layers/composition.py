@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from meanfield.criticality import checked_numbers
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, complements, joined, row_blocks
+from meanfield.whole import whole_number
 
 __all__ = ["identity", "parallel", "repeat", "residual", "serial", "summed"]
 
@@ -57,6 +59,7 @@ class Serial(Layer):
             yield from layer.steps()
 
 
+@spelt
 def serial(*layers: Layer) -> Layer:
     """Layers one after another; none at all is the identity.
 
@@ -192,6 +195,7 @@ def _sum(parts: list[tuple[float, Array]]) -> Array:
     return result
 
 
+@spelt
 def parallel(*branches: Layer, scales: "tuple[Scale, ...] | None" = None) -> Layer:
     r"""The sum of branches on one signal, `y = sum_k s_k f_k(x)`.
 
@@ -241,6 +245,7 @@ def _number(scale: Any) -> float:
     return float(number)
 
 
+@spelt
 def residual(branch: Layer, scale: Scale = 1.0) -> Layer:
     r"""A branch beside a skip connection: `y = x + scale f(x)`.
 
@@ -293,6 +298,7 @@ class Repeat(Layer):
         yield from self.blocks
 
 
+@spelt
 def repeat(block: "Layer | Callable[[int], Layer]", times: int) -> Layer:
     """A block `times` times, each with weights of its own; `propagate` records each repetition.
 
@@ -316,10 +322,7 @@ def repeat(block: "Layer | Callable[[int], Layer]", times: int) -> Layer:
         >>> float(round(ml.propagate(ml.repeat(block, 1000), q=1.0).variance[-1], 3))  # e
         2.717
     """
-    if isinstance(times, bool) or not isinstance(times, int | np.integer):
-        raise TypeError(f"times: must be a whole number, got {times!r}")
-    if times < 1:
-        raise ValueError(f"times: must be at least 1, got {times}")
+    times = whole_number("times", times)
     blocks = [block] * times if isinstance(block, Layer) else [block(k + 1) for k in range(times)]
     serial(*blocks)
-    return Repeat(tuple(b.in_depth(int(times)) for b in blocks))
+    return Repeat(tuple(b.in_depth(times) for b in blocks))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from meanfield.ensembles import DeltaOrthogonal, Ensemble, SparseOrthogonal, ensemble_of
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.dense import dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, joined
@@ -107,6 +108,7 @@ class Convolution(Layer):
         return y
 
 
+@spelt
 def convolution(
     kernel: int | tuple[int, ...],
     weight_var: float,
@@ -187,6 +189,7 @@ def _is_count(size: object) -> bool:
     return bool(isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0)
 
 
+@spelt
 def fourier_modes(layer: Layer, positions: int | tuple[int, ...] | None = None) -> Array:
     r"""`lambda_k = sum_d v_d cos(k d)`, `k = 2 pi j / n`: by what a convolution multiplies a mode.
 
@@ -222,6 +225,7 @@ def fourier_modes(layer: Layer, positions: int | tuple[int, ...] | None = None) 
     return modes
 
 
+@spelt
 def mode_depth_scales(
     layer: Layer, chi1: float = 1.0, positions: int | tuple[int, ...] | None = None
 ) -> Array:

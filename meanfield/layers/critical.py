@@ -11,9 +11,11 @@ from math import e, exp, inf, log
 import numpy as np
 
 from meanfield.errors import NoCriticalPointError
+from meanfield.keywords import spelt
 from meanfield.layers.composition import repeat
 from meanfield.layers.layer import Layer
 from meanfield.layers.propagate import propagate
+from meanfield.network import digits
 from meanfield.whole import whole_number
 
 __all__ = ["CriticalScale", "critical", "fixup_scale"]
@@ -22,7 +24,7 @@ _SMALLEST, _LARGEST = 1e-12, 1e12
 _FAR = 1e3  # powers of e, for what has overflown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CriticalScale:
     """The scale of branches at which the signal grows by a given factor.
 
@@ -46,7 +48,15 @@ class CriticalScale:
     def __float__(self) -> float:
         return self.scale
 
+    def __repr__(self) -> str:
+        return (
+            f"CriticalScale {digits(self.scale, self.scale * self.error)} of {self.depth} blocks, "
+            f"like depth^{self.exponent:.4g}: the signal grows {self.variance_growth:.4g} times, "
+            f"gradients {self.gradient_growth:.4g}"
+        )
 
+
+@spelt
 def critical(
     block: "Layer | Callable[[float], Layer]",
     over: str = "scale",
@@ -129,6 +139,7 @@ def critical(
     )  # fmt: skip
 
 
+@spelt
 def fixup_scale(depth: int, layers: int = 2) -> float:
     r"""Fixup's factor `L^(-1/(2m-2))` of the weights in a branch of `m` layers, of `L` branches.
 

@@ -26,8 +26,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import Activation, as_activation
+from meanfield.aligned import aligned
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.layers.composition import serial, summed
 from meanfield.layers.dense import activation, dense, dense_variance
 from meanfield.layers.layer import Layer
@@ -248,9 +250,7 @@ class DagTrace:
             gaps = state.one_minus[np.triu_indices(n, 1)]
             parts = (state.variance, np.diag(state.tangent), gaps)
             table.append([repr(node), str(degrees[node]), *map(_span, parts)])
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        rows = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table)
-        return "\n".join(["Trace of a Dag", *(f"  {row}".rstrip() for row in rows)])
+        return "\n".join(["Trace of a Dag", *(f"  {row}" for row in aligned(table))])
 
 
 def _span(values: Array) -> str:
@@ -258,6 +258,7 @@ def _span(values: Array) -> str:
     return " ... ".join(dict.fromkeys(ends))
 
 
+@spelt
 def dag(
     graph: Any,
     phi: "Phi | Mapping[Any, Phi | None] | None" = "relu",

@@ -12,6 +12,7 @@ from meanfield.criticality import checked_variances
 from meanfield.ensembles import Ensemble, Gaussian, ensemble_of
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.layers.duals import dual, dual_of_slopes
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, joined
@@ -54,6 +55,7 @@ class Dense(Layer):
         return x @ weights + rng.normal(size=width) * np.sqrt(self.bias_var)
 
 
+@spelt
 def dense(weight_var: float, bias_var: float = 0.0, weights: str | Ensemble = "gaussian") -> Layer:
     r"""A fully connected layer: `y_i = sum_j W_ij x_j + b_i`.
 
@@ -174,6 +176,7 @@ def overflown(state: State) -> State:
     )
 
 
+@spelt
 def activation(phi: Callable | str | Activation) -> Layer:
     r"""An activation: `K'_ab = E[phi(u_a) phi(u_b)]` for Gaussian `u` of covariance `K`.
 

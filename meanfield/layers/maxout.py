@@ -24,12 +24,15 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation, as_activation
+from meanfield.chebyshev import points, to_series
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.layers.dense import activation, dense, dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
 from meanfield.legendre import NODES, WEIGHTS
 from meanfield.normal import normal_rule
+from meanfield.whole import whole_number
 
 __all__ = ["gated", "maxout", "maxout_moments"]
 
@@ -76,7 +79,7 @@ def _same(rank: int) -> tuple[Array, float]:
     """
     from scipy.special import ndtr, owens_t
 
-    u = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
+    u = points(_NODES)
     z, w = normal_rule(np.linspace(-_FARTHEST, _FARTHEST, 7 if rank <= _SMOOTH else 15))
     values = np.empty_like(u)
     for k, t in enumerate(0.5 * np.pi * (1 + u)):
@@ -87,8 +90,7 @@ def _same(rank: int) -> tuple[Array, float]:
         both -= owens_t(x, (y / x - np.cos(t)) / np.sin(t))
         both -= owens_t(y, (x / y - np.cos(t)) / np.sin(t))
         values[k] = rank * np.sum(w[:, None] * w * np.clip(both, 0.0, 1.0) ** (rank - 1))
-    series = np.array(chebyshev.chebvander(u, _NODES - 1).T @ values * (2 / _NODES), np.float64)
-    series[0] *= 0.5
+    series = values @ to_series(_NODES)
     first, second, _ = maxout_moments(rank)
     off = float(_apart(np.array(0.5 * np.pi), series)) - (second - first**2)
     tail = float(np.max(np.abs(series[-4:])))
@@ -132,6 +134,7 @@ class Maxout(Layer):
         return np.max([layer.sample(x, rng) for _ in range(self.rank)], axis=0)
 
 
+@spelt
 def maxout(rank: int, weight_var: float | None = None, bias_var: float = 0.0) -> Layer:
     r"""The largest of `rank` independent dense layers, unit by unit.
 
@@ -159,13 +162,10 @@ def maxout(rank: int, weight_var: float | None = None, bias_var: float = 0.0) ->
         >>> [round(float(x), 4) for x in (trace.variance[-1], trace.gradient[-1])]
         [1.0, 0.0028]
     """
-    if isinstance(rank, bool) or not isinstance(rank, int | np.integer):
-        raise TypeError(f"rank: must be a whole number, got {rank!r}")
-    if rank < 1:
-        raise ValueError(f"rank: must be at least 1, got {rank}")
-    weight_var = 1 / maxout_moments(int(rank))[1] if weight_var is None else weight_var
+    rank = whole_number("rank", rank)
+    weight_var = 1 / maxout_moments(rank)[1] if weight_var is None else weight_var
     return Maxout(
-        int(rank), dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var)
+        rank, dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var)
     )
 
 
@@ -200,6 +200,7 @@ class Gated(Layer):
         return gate * layer.sample(x, rng)
 
 
+@spelt
 def gated(phi: Callable | str | Activation, weight_var: float, bias_var: float = 0.0) -> Layer:
     r"""A gated unit, `y = phi(u) v` of two independent dense layers; SwiGLU with `"silu"`.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from meanfield.activation import Activation, as_activation
 from meanfield.dynamical_isometry.mirrored import mirrored
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.composition import serial
 from meanfield.layers.dense import activation, dense, dense_variance
 from meanfield.layers.layer import Layer
@@ -45,6 +46,7 @@ class BothSigns(Layer):
         return np.concatenate([np.asarray(self.phi(part), np.float64) for part in (z, -z)], axis=1)
 
 
+@spelt
 def both_signs(
     phi: Callable | str | Activation = "relu", weight_var: float = 2.0, bias_var: float = 0.0
 ) -> Layer:
@@ -80,6 +82,7 @@ def both_signs(
     )
 
 
+@spelt
 def looks_linear(
     phi: Callable | str | Activation = "relu", weight_var: float = 2.0, bias_var: float = 0.0
 ) -> Layer:

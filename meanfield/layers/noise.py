@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.keywords import spelt
 from meanfield.layers.dense import dense, dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
@@ -43,6 +44,7 @@ class Dropout(Layer):
         return x * (rng.random(x.shape) < self.keep) / self.keep
 
 
+@spelt
 def dropout(rate: float) -> Layer:
     r"""Inverted dropout: `y = x mask / (1 - rate)`, a mask for each input.
 
@@ -72,6 +74,7 @@ def dropout(rate: float) -> Layer:
     return Dropout(1.0 - float(rate))
 
 
+@spelt
 def kept_variance(keep: float, by: str = "magnitude") -> float:
     r"""The share of the variance of Gaussian weights that those hold which pruning keeps.
 
@@ -128,6 +131,7 @@ class Averaged(Layer):
         return total / (np.sqrt(self.models) if self.corrected else self.models)
 
 
+@spelt
 def averaged(
     models: int, weight_var: float, bias_var: float = 0.0, corrected: bool = False
 ) -> Layer:

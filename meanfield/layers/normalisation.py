@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, complements
 
@@ -75,6 +76,7 @@ def _check_finite(state: State) -> None:
         )
 
 
+@spelt
 def rms_norm() -> Layer:
     r"""RMSNorm without gain: `y_i = x_i / sqrt(<x^2>)`.
 
@@ -99,6 +101,7 @@ def rms_norm() -> Layer:
     return Norm(centred=False)
 
 
+@spelt
 def layer_norm() -> Layer:
     r"""LayerNorm without gain and bias: `y_i = (x_i - <x>) / sqrt(<x^2> - <x>^2)`.
 
@@ -165,6 +168,7 @@ class BatchNorm(Layer):
         return x / np.sqrt(np.mean(x**2, axis=0))
 
 
+@spelt
 def batch_norm(batch: float = inf) -> Layer:
     r"""BatchNorm without gain and bias: each unit minus its mean over the batch, by its deviation.
 

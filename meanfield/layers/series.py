@@ -15,6 +15,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation, remembered
+from meanfield.chebyshev import points, to_series
 from meanfield.hermite import hermite_coefficients
 from meanfield.layers.kinked import coefficients_of_kinks, kinked_difference, kinks_of
 from meanfield.precision import EPS
@@ -26,9 +27,6 @@ Array = NDArray[np.float64]
 _COUNTS = (64, 256, 1024)
 _LEFT = 1e-15  # of the second moment: what a series may leave out
 _NODES = 16  # on an octave of q, as in meanfield.interpolation
-_POINTS = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-_TO_SERIES = chebyshev.chebvander(_POINTS, _NODES - 1).T * (2 / _NODES)
-_TO_SERIES[0] *= 0.5
 _USUAL = 64.0  # variances up to which kinks are looked for, at least
 _TAIL = 7.0
 _ROUNDING = 100 * EPS
@@ -41,11 +39,12 @@ def _series(activation: Activation, cell: int, count: int, top: float) -> tuple[
 
     Without those of the kinks, which oscillate.
     """
-    q = np.exp2((cell + 0.5 + 0.5 * _POINTS) * _width(count))
+    q = np.exp2((cell + 0.5 + 0.5 * points(_NODES)) * _width(count))
     found = [hermite_coefficients(activation, float(x), count) for x in q]
     size = min(float(np.sum(f.coefficients**2)) for f in found) ** 0.5
     smooth = np.stack([f.coefficients for f in found])
-    series = _TO_SERIES @ (smooth - coefficients_of_kinks(kinks_of(activation, top), q, count))
+    smooth -= coefficients_of_kinks(kinks_of(activation, top), q, count)
+    series = to_series(_NODES).T @ smooth
     doubt = max(float(np.max(f.error)) for f in found) + float(np.max(np.abs(series[-1])))
     return series, doubt / size
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.criticality import checked_variances
 from meanfield.ensembles import Ensemble, Gaussian, Orthogonal, SparseOrthogonal, ensemble_of
 from meanfield.errors import MeanFieldError, UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.maps.settle import settled_variance
 from meanfield.network import FixedPoint, Network
 from meanfield.precision import EPS
@@ -25,6 +26,7 @@ __all__ = ["layered_spectrum"]
 Array = NDArray[np.float64]
 
 
+@spelt
 def layered_spectrum(
     layers: Network | FixedPoint | Sequence[Network | FixedPoint],
     q: ArrayLike | None = None,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.graph.adjacency import compact, matrix_of, normalised
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, row_blocks
@@ -92,6 +93,7 @@ def _to_complements(kernel: Array, scale: Array, total: Array) -> float:
     return size
 
 
+@spelt
 def aggregate(
     adjacency: Any,
     residual: float = 1.0,

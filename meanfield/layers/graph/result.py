@@ -1,7 +1,7 @@
 """What becomes of the nodes of a graph network, layer by layer."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from math import log
 from typing import Any
 
@@ -25,7 +25,7 @@ _CHANGE = 1.0  # powers of e by which signal and gradient may change over the se
 _LOST = 0.1  # gradients that are a tenth of what aggregation leaves of them
 
 
-class GraphVerdict(Enum):
+class GraphVerdict(StrEnum):
     """What a graph network does to the signals of its nodes, with the next step."""
 
     EXPLODES = (
@@ -42,9 +42,6 @@ class GraphVerdict(Enum):
         "delays it to a power of depth"
     )
     KEPT = "kept: the signal keeps its size, and nodes their differences; use it"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.criticality import checked_numbers
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.graph.adjacency import matrix_of, normalised
 from meanfield.layers.graph.aggregate import mixed
 from meanfield.whole import whole_number
@@ -33,6 +34,7 @@ class Virgo(NamedTuple):
     weight_var: Array
 
 
+@spelt
 def virgo(
     adjacency: Any,
     depth: int = 50,
