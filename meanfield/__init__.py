@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from meanfield.criticality import critical, critical_line
     from meanfield.dynamical_isometry.classes import (
         Universality,
-        depth_of_limit,
         q_for_depth,
         universality,
     )
     from meanfield.dynamical_isometry.isometry import Isometry, isometry
+    from meanfield.dynamical_isometry.limit_depth import depth_of_limit
     from meanfield.dynamical_isometry.mirrored import mirrored, mirrored_weights
     from meanfield.dynamical_isometry.residual import ResidualSpectrum, residual_spectrum
     from meanfield.dynamical_isometry.universal import UniversalSpectrum, universal_spectrum
@@ -125,7 +125,7 @@ _MODULE_OF = {
     "critical": "criticality",
     "critical_line": "criticality",
     "critical_points": "search",
-    "depth_of_limit": "dynamical_isometry.classes",
+    "depth_of_limit": "dynamical_isometry.limit_depth",
     "finite_width": "width",
     "finite_width_pair": "width",
     "fixed_points": "fixedpoints",

@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 import meanfield as mf
+from meanfield.dynamical_isometry.ensemble_verdict import judge_ensemble
 from meanfield.dynamical_isometry.logarithms import log_moments
 from meanfield.dynamical_isometry.scan import edge_scan
 from meanfield.dynamical_isometry.spread import slope_spread
 from meanfield.dynamical_isometry.verdict import judge
-from meanfield.ensembles import LowRank, MaskedOrthogonal, ensemble_of
+from meanfield.ensembles import (
+    LowRank,
+    MaskedOrthogonal,
+    OrthogonalLowRank,
+    Sparse,
+    SparseOrthogonal,
+    ensemble_of,
+)
 
 
 def verdict(phi: Any) -> str:
@@ -169,6 +177,33 @@ def test_same_gaussian_process_different_spectrum() -> None:
         [spread, spread + 0.75, spread + 1], abs=1e-5
     )
     assert table[0].s_max < table[1].s_max < table[2].s_max
+
+
+def test_ensembles_are_judged_by_their_rank_and_spread() -> None:
+    """What is exactly orthogonal leaves the verdict as it is, and the spectrum too."""
+    kinds = [
+        "orthogonal", "delta-orthogonal", SparseOrthogonal(0.2), Sparse(0.1),
+        MaskedOrthogonal(0.6), LowRank(0.25), OrthogonalLowRank(0.25),
+    ]  # fmt: skip
+    result = mf.isometry("tanh", depth=4, q=0.5, weights=kinds)
+    rows = {str(row.weights): row for row in result.table}
+    names = [judge_ensemble(ensemble_of(kind)).name for kind in kinds]
+    assert names == ["ROTATIONS"] * 3 + ["SPREAD"] * 2 + ["DEFICIENT"] * 2
+    dense = rows["orthogonal"]
+    for name in ("delta-orthogonal", "sparse-orthogonal(density=0.2)"):
+        assert (rows[name].s_max, rows[name].growth) == (dense.s_max, dense.growth)
+    added = [row.growth - dense.growth for row in rows.values()]
+    assert added == pytest.approx([0, 0, 0, 1, 1 - 0.36, 4, 3], abs=1e-9)
+    assert [row.at_zero for row in rows.values()][-2:] == pytest.approx([0.75, 0.75])
+    notes = "\n".join(result.notes)
+    assert "masked-orthogonal(density=0.6): never" in notes and "adds 0.64 a layer" in notes
+    assert "low-rank(ratio=0.25): never" in notes and "a share 0.75 of all directions" in notes
+    assert "sparse-orthogonal(density=0.2): matrices are orthogonal but for a factor" in notes
+    # and a growth takes them from the table
+    grown = result.growth(q=0.5, depths=[4])
+    assert grown.s_max[:, 0].tolist() == [row.s_max for row in rows.values()]
+    assert len(str(grown).splitlines()) == 1 + 4 * (2 + len(kinds))
+    assert grown.to_dict()["weights"] == list(rows)
 
 
 def test_rows_are_spectra() -> None:

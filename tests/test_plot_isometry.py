@@ -120,7 +120,12 @@ def test_the_panels_of_isometry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines["1 / depth = 1 / 8"].get_ydata() == [1 / 8, 1 / 8]
     off = lines[r"share off, $\phi' = 0$"]
     np.testing.assert_array_equal(off.get_xdata(), result.scan.q)
-    assert set(labelled(axes[1])) >= {"orthogonal", "gaussian"}
+    names = [label.split(",")[0] for label in labelled(axes[1])]
+    assert {"orthogonal", "gaussian"} <= set(names)
+    # Gaussian weights spread over decades; what lies within one is on a linear axis
+    assert axes[1].get_xscale() == "log"
+    near, ax = mf.isometry("hard_tanh", depth=8, q=0.1, weights="orthogonal"), Figure()
+    assert near.plot(ax.subplots(1, 2))[1].get_xscale() == "linear"
     assert axes[1].get_title() == "at $q$ = 0.5"
     with pytest.raises(ValueError, match="ax: must be 2 axes"):
         plot.isometry(result, ax=axes)

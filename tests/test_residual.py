@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -158,7 +159,10 @@ def test_what_falls_apart_is_refused() -> None:
     with pytest.raises(mf.UnresolvedError, match="gaps"):
         mf.residual_spectrum(
             mf.critical("shifted_relu", q=0.05), 1, branch_var=1e-3, weights="orthogonal"
-        ).quantile(0.5)
+        )
+    for phi in (lambda x: x**3, lambda x: x * jnp.abs(x), jnp.sinh):
+        with pytest.raises(mf.UnresolvedError, match="slope is unbounded"):
+            mf.residual_spectrum(mf.critical(phi, q=0.3))
     with pytest.raises(ValueError, match="skip"):
         mf.residual_spectrum(point, 4, skip=0.0)
     with pytest.raises(ValueError, match="branch_var"):

@@ -11,6 +11,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 
 import meanfield as mf
+from meanfield.dynamical_isometry.limit_depth import log_largest
 
 VARIANCES = st.floats(1e-3, 30.0)
 JUMPS = st.one_of(st.just(0.0), st.just(1.0), st.floats(0.05, 3.0))
@@ -289,3 +290,41 @@ def test_depth_of_the_limit() -> None:
         assert (far <= 0.01) is good
     with pytest.raises(ValueError, match="tolerance"):
         mf.depth_of_limit("hard_tanh", tolerance=0.0)
+
+
+@pytest.mark.parametrize(
+    ("phi", "q", "depth"),
+    [
+        ("tanh", 0.1, 8),
+        ("gelu", 1.0, 64),
+        ("hard_tanh", 0.25, 8),
+        ("relu", 1.0, 8),
+        ("elu", 1.0, 1),
+    ],
+)
+def test_the_top_of_a_spectrum_alone(phi: str, q: float, depth: int) -> None:
+    point = mf.critical(phi, q=q, weights="orthogonal")
+    found = log_largest(mf.Activation(phi), q, depth)
+    assert found == pytest.approx(2 * np.log(mf.jacobian_spectrum(point, depth).s_max), abs=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("phi", "variance"),
+    [("mish", 1.0), ("gelu", 4.0), ("elu", 0.01), ("tanh", 25.0)],
+)
+def test_the_limit_holds_from_there_on(phi: str, variance: float) -> None:
+    """Also where the difference changes its sign on the way, as that of Mish does at 4 layers."""
+    activation, limit = mf.Activation(phi), mf.universal_spectrum(variance).s_max ** 2
+    depth = mf.depth_of_limit(activation, variance)
+
+    def off(layers: int) -> float:
+        q = mf.q_for_depth(activation, layers, variance)
+        return abs(np.exp(log_largest(activation, q, layers)) / limit - 1)
+
+    assert off(depth - 1) > 0.01
+    assert max(off(int(depth * k)) for k in np.geomspace(1, 100, 16)) <= 0.01
+
+
+def test_a_largest_singular_value_that_is_infinite_is_no_limit() -> None:
+    with pytest.raises(mf.UnresolvedError, match="slope is unbounded"):
+        mf.depth_of_limit(lambda x: x + x**3)

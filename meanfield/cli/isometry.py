@@ -38,11 +38,37 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--weights",
         nargs="+",
-        choices=("gaussian", "orthogonal", "mirrored"),
-        help="ensembles of the weight matrices (default: all that tell something)",
+        type=_ensemble,
+        metavar="ENSEMBLE",
+        help="ensembles of the weight matrices: gaussian, orthogonal, mirrored, delta-orthogonal, "
+        "..., or with a number as low-rank=0.25 or sparse-orthogonal=0.1 (default: those that tell "
+        "something)",
     )
     add_output(parser)
     add_json(parser, "the verdict and all numbers as one JSON object")
+
+
+def _ensemble(text: str) -> Any:
+    """A name, or an ensemble of `meanfield.ensembles` by its name and its parameter."""
+    from meanfield import ensembles
+
+    name, given, number = text.partition("=")
+    kinds = {
+        kind.name: kind
+        for kind in (
+            ensembles.LowRank, ensembles.OrthogonalLowRank, ensembles.Sparse,
+            ensembles.SparseOrthogonal, ensembles.MaskedOrthogonal,
+        )
+    }  # fmt: skip
+    try:
+        if name in kinds:
+            return kinds[name](float(number if given else "nan"))
+        if text != "mirrored":
+            ensembles.ensemble_of(text)
+    except ValueError as error:
+        known = ", ".join(f"{kind}=NUMBER" for kind in kinds)
+        raise argparse.ArgumentTypeError(f"{error}; or {known}") from None
+    return text
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Which universality class an activation falls in, and from which depth on the limit is good."""
+"""Which universality class an activation falls in, and the `q` at which it is seen."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,12 @@ from meanfield.errors import UnresolvedError
 from meanfield.keywords import spelt
 from meanfield.whole import whole_number
 
-__all__ = ["Universality", "depth_of_limit", "q_for_depth", "universality"]
+__all__ = ["Universality", "q_for_depth", "universality"]
 
 Array = NDArray[np.float64]
 
 _CERTAIN = 1e3  # times the error: a spread that is known well enough to tell more of
 _PURE = 0.02  # a kappa this near to 0 or 1 is taken for it, and this much of a mixture for none
-_DEEPEST = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -171,55 +170,3 @@ def q_for_depth(phi: Callable | str | Activation, depth: int, variance: float = 
         f"{least * depth:.4g}, at q = {best:.4g}, even with orthogonal weights; got "
         f"variance={variance:g}, which lasts {int(most * depth / least)} layers; see isometry(phi)"
     )
-
-
-@spelt
-def depth_of_limit(
-    phi: Callable | str | Activation, variance: float = 1.0, tolerance: float = 0.01
-) -> int:
-    r"""The depth from which on the largest `s^2` is that of the universality class.
-
-    `q` follows the depth by `q_for_depth`. Bernoulli classes converge like `1/L`, smooth ones like
-    `1/sqrt(L)`.
-
-    Args:
-        phi: the activation.
-        variance: of `s^2`, kept.
-        tolerance: the relative difference that is allowed.
-
-    Returns:
-        The depth.
-
-    Raises:
-        ValueError: the activation has no limit (see `universality`), or does not reach it.
-
-    Example:
-        >>> import meanfield as mf
-        >>> mf.depth_of_limit("hard_tanh")
-        50
-    """
-    from meanfield.criticality import critical
-    from meanfield.spectrum import jacobian_spectrum
-
-    activation = as_activation(phi)
-    if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance: must be between 0 and 1, got {tolerance!r}")
-    limit = universality(activation).spectrum(variance).s_max ** 2
-
-    def good(depth: int) -> bool:
-        point = critical(activation, q_for_depth(activation, depth, variance), weights="orthogonal")
-        return abs(jacobian_spectrum(point, depth).s_max ** 2 / limit - 1) <= tolerance
-
-    high = 1
-    while not good(high):
-        high *= 2
-        if high > _DEEPEST:
-            raise UnresolvedError(
-                f"{activation.name}: the limit is not reached within {tolerance:g} at {_DEEPEST} "
-                "layers; allow a larger tolerance"
-            )
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if good(middle) else (middle, high)
-    return high

@@ -2,103 +2,41 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf, nan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import Activation, as_activation
-from meanfield.criticality import checked_variances, critical
+from meanfield.criticality import checked_variances
 from meanfield.dynamical_isometry.classes import q_for_depth
-from meanfield.dynamical_isometry.logarithms import log_moments
+from meanfield.dynamical_isometry.ensemble_verdict import listed, sentence
+from meanfield.dynamical_isometry.growth import Growth, growth_of
 from meanfield.dynamical_isometry.mirrored import mirrored
+from meanfield.dynamical_isometry.row import MIRRORED, IsometryRow, critical_with, row_of
 from meanfield.dynamical_isometry.scan import EdgeScan, edge_scan
-from meanfield.dynamical_isometry.spread import slope_spread
 from meanfield.dynamical_isometry.verdict import IsometryVerdict, judge
 from meanfield.edge import edge_at
-from meanfield.ensembles import Ensemble, ensemble_of
-from meanfield.errors import UnresolvedError
+from meanfield.ensembles import Ensemble
 from meanfield.keywords import spelt
-from meanfield.network import FixedPoint
 from meanfield.spectrum import Spectrum, jacobian_spectrum
 from meanfield.whole import whole_number
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["Growth", "Isometry", "IsometryRow", "isometry"]
 
 Array = NDArray[np.float64]
 
 _USUAL = (0.01, 0.1, 1.0)
-MIRRORED = "mirrored"
-
-
-_NUMBERS = (
-    "q", "weight_var", "bias_var", "variance_slope", "log_std", "s_max", "condition_number",
-    "inner_condition_number", "at_zero", "growth", "lasts",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class IsometryRow:
-    """A network on the edge of chaos, and the singular values `s` of its Jacobian.
-
-    Attributes:
-        weights: the ensemble.
-        point: the `FixedPoint`; with mirrored weights that of `mirrored(phi)`, on half the width.
-        growth: what each layer adds to `Var(s^2) / E[s^2]^2`.
-        log_std: standard deviation of `log s`, of those that are not 0.
-        spectrum: the `Spectrum`; None where it could not be resolved, and the numbers that rest
-            on it are nan.
-    """
-
-    weights: str
-    point: FixedPoint
-    growth: float
-    log_std: float
-    spectrum: Spectrum | None
-
-    q = property(lambda self: float(self.point.q))
-    weight_var = property(lambda self: float(self.point.weight_var))
-    bias_var = property(lambda self: float(self.point.bias_var))
-    variance_slope = property(lambda self: float(self.point.variance_slope))
-
-    @property
-    def lasts(self) -> float:
-        """The depth at which the variance of `s^2` is 1; inf where it does not grow."""
-        return 1 / self.growth if self.growth else inf
-
-    @property
-    def s_max(self) -> float:
-        """The largest singular value."""
-        return self.spectrum.s_max if self.spectrum else nan
-
-    @property
-    def condition_number(self) -> float:
-        """The largest over the smallest; inf where they go down to 0."""
-        return self.spectrum.condition_number if self.spectrum else nan
-
-    @property
-    def inner_condition_number(self) -> float:
-        """The 99 % quantile over the 1 % quantile."""
-        if self.spectrum is None:
-            return nan
-        low, high = self.spectrum.log_quantile([0.01, 0.99])
-        with np.errstate(over="ignore"):
-            return float(np.exp(high - low)) if low > -inf else inf
-
-    @property
-    def at_zero(self) -> float:
-        """The share of singular values that are 0."""
-        if self.spectrum is None:
-            return nan
-        return float(sum(mass for s, mass in self.spectrum.atoms if s == 0))
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers, by name."""
-        return {"weights": self.weights} | {name: getattr(self, name) for name in _NUMBERS}
+# a column of the table: its head, and the number that it holds
+_COLUMNS = {
+    "sd of ln s": "log_std",
+    "largest s": "s_max",
+    "condition number": "condition_number",
+    "of the middle 98 %": "inner_condition_number",
+    "share at 0": "at_zero",
+    "lasts": "lasts",
+    "V'": "variance_slope",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -142,7 +80,7 @@ class Isometry:
         self, q: float | None = None, weights: "str | Ensemble" = "orthogonal"
     ) -> Spectrum:
         """The whole spectrum at this depth; at `best_q` if no `q` is given."""
-        point = _point(self.activation, self.best_q if q is None else q, weights)
+        point = critical_with(self.activation, self.best_q if q is None else q, weights)
         return jacobian_spectrum(point, self.depth)
 
     def growth(
@@ -159,21 +97,15 @@ class Isometry:
             depths: numbers of layers; powers of 2, and `depth`, if not given.
         """
         q = self.best_q if q is None else float(q)
-        kinds = (
-            _several(weights)
-            if weights is not None
-            else list(dict.fromkeys(row.weights for row in self.table))
-        )
         if depths is None:
             depths = [2**k for k in range(1, self.depth.bit_length()) if 2**k < self.depth]
             depths = [*depths, self.depth]
-        depths = [whole_number("depths", depth) for depth in depths]
-        rows = [[_row(self.activation, q, kind, depth) for depth in depths] for kind in kinds]
-        numbers = {
-            name: np.array([[getattr(row, name) for row in line] for line in rows])
-            for name in ("s_max", "log_std", "condition_number", "inner_condition_number")
-        }
-        return Growth(self.activation, q, tuple(map(str, kinds)), np.array(depths), **numbers)
+        return growth_of(self.activation, q, listed(weights) or self.ensembles, depths)
+
+    @property
+    def ensembles(self) -> "list[str | Ensemble]":
+        """Those of the table, each once."""
+        return list(dict.fromkeys(row.weights for row in self.table))
 
     def to_dict(self) -> dict[str, Any]:
         """All numbers, by name; the verdict by its name and as its sentence."""
@@ -182,6 +114,7 @@ class Isometry:
             "depth": self.depth,
             "verdict": self.verdict.name,
             "sentence": str(self.verdict),
+            "ensembles": {str(k): sentence(k) for k in self.ensembles if k != MIRRORED},
             "best_q": self.best_q,
             "spread_at_zero": self.spread_at_zero,
             "spread_at_infinity": self.spread_at_infinity,
@@ -196,16 +129,18 @@ class Isometry:
 
     def __str__(self) -> str:
         lines = [f"Isometry of {self.activation.name} at depth {self.depth}", f"  {self.verdict}"]
+        table = [["q", "weights", *_COLUMNS]] + [
+            [
+                f"{row.q:.4g}", str(row.weights),
+                *(f"{getattr(row, name):.4g}" for name in _COLUMNS.values()),
+            ]
+            for row in self.table
+        ]  # fmt: skip
         if self.table:
-            heads = ("q", "weights", "sd of ln s", "s_max", "condition", "of 98 %", "share at 0",
-                     "lasts", "V'")  # fmt: skip
-            lines.append("  " + "".join(f"{head:<14}" for head in heads).rstrip())
-        for row in self.table:
-            names = ("log_std", "s_max", "condition_number", "inner_condition_number", "at_zero",
-                     "lasts", "variance_slope")  # fmt: skip
-            numbers = [getattr(row, name) for name in names]
-            cells = [f"{row.q:.4g}", row.weights, *(f"{number:.4g}" for number in numbers)]
-            lines.append("  " + "".join(f"{cell:<14}" for cell in cells).rstrip())
+            widths = [max(map(len, column)) + 2 for column in zip(*table, strict=True)]
+            for line in table:
+                cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+                lines.append("  " + "".join(cells).rstrip())
         lines += [f"  {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -214,7 +149,7 @@ class Isometry:
     @property
     def notes(self) -> list[str]:
         """What else there is to know, in sentences."""
-        notes = []
+        notes = [sentence(kind) for kind in self.ensembles if kind not in ("orthogonal", MIRRORED)]
         if self.table:
             notes.append("lasts: layers until the variance of s^2 is 1")
         if any(row.variance_slope > 1 for row in self.table):
@@ -224,26 +159,6 @@ class Isometry:
         if any(row.spectrum is None for row in self.table):
             notes.append("nan: the spectrum could not be resolved")
         return notes
-
-
-@dataclass(frozen=True, eq=False)
-class Growth:
-    """Singular values at several depths; arrays of shape (ensembles, depths), as in the table."""
-
-    activation: Activation
-    q: float
-    weights: tuple[str, ...]
-    depths: Array
-    s_max: Array
-    log_std: Array
-    condition_number: Array
-    inner_condition_number: Array
-
-    def plot(self, ax: "Axes | None" = None, **options: Any) -> "Axes":
-        """Draw them against depth; see `meanfield.plot.growth`."""
-        from meanfield import plot
-
-        return plot.growth(self, ax, **options)
 
 
 @spelt
@@ -263,9 +178,11 @@ def isometry(
         phi: the activation: a function, a name or an `Activation`.
         depth: the number of layers.
         q: variances on the edge of chaos, for the table; chosen if not given.
-        weights: an ensemble or a list of them, for the table: names, `Ensemble`s, and
-            `"mirrored"` for mirrored orthogonal weights. Orthogonal and Gaussian if not given, and
-            mirrored ones if they are the way.
+        weights: an ensemble or a list of them, for the table: names (`"orthogonal"`,
+            `"delta-orthogonal"`, ...), those of `meanfield.ensembles`, and `"mirrored"` for
+            mirrored orthogonal weights. Orthogonal and Gaussian if not given, and mirrored ones if
+            they are the way. The verdict is on the activation with orthogonal weights; what others
+            leave of it is said beside it, and in `notes`.
 
     Returns:
         An `Isometry`, with `verdict`, `table`, `q_for_depth()`, `growth()`, `spectrum()`, `plot()`.
@@ -287,7 +204,7 @@ def isometry(
         (42.126, 0.5)
     """
     depth, activation = whole_number("depth", depth), as_activation(phi)
-    kinds = _several(weights)
+    kinds = listed(weights)
     scan = edge_scan(activation)
     verdict = judge(scan)
     if weights is None:
@@ -299,23 +216,9 @@ def isometry(
     for kind in kinds:
         seen = edge_scan(mirrored(activation)) if kind == MIRRORED else scan
         chosen = _chosen(seen, depth) if q is None else checked_variances("q", q).ravel().tolist()
-        table += [_row(activation, variance, kind, depth) for variance in chosen]
+        table += [row_of(activation, variance, kind, depth) for variance in chosen]
     table.sort(key=lambda row: row.q)
     return Isometry(activation, depth, verdict, tuple(table), best, scan)
-
-
-def _several(weights: Any) -> list[Any]:
-    """One ensemble or several, checked, as a list; `"mirrored"` stays."""
-    if weights is None:
-        return []
-    listed = list(weights) if isinstance(weights, Sequence) else [weights]
-    listed = [weights] if isinstance(weights, str) else listed
-    if not listed:
-        raise ValueError("weights: must name at least one ensemble, got an empty list")
-    for kind in listed:
-        if not (isinstance(kind, str) and kind == MIRRORED):
-            ensemble_of(kind)
-    return listed
 
 
 def _best(scan: EdgeScan, depth: int) -> float:
@@ -340,28 +243,3 @@ def _chosen(scan: EdgeScan, depth: int) -> list[float]:
         if scan.q[0] <= q <= scan.q[-1] and edge_at(scan.activation, q).bias_var >= 0
     ]  # fmt: skip
     return sorted({best, *usual})
-
-
-def _point(activation: Activation, q: float, weights: Any) -> FixedPoint:
-    if isinstance(weights, str) and weights == MIRRORED:
-        return critical(mirrored(activation), q, weights="orthogonal")
-    return critical(activation, q, weights=weights)
-
-
-def _row(activation: Activation, q: float, weights: Any, depth: int) -> IsometryRow:
-    point = _point(activation, q, weights)
-    kind = "orthogonal" if weights == MIRRORED else weights
-    slopes = slope_spread(point.activation, np.array([q]))
-    spread = 0.0 if slopes.is_zero[0] else float(slopes.value[0])
-    ensemble = ensemble_of(kind)
-    growth = spread + ensemble.spread
-    log_variance = 0.0
-    if growth:
-        log_variance = log_moments(
-            point.activation, float(q), float(point.weight_var), depth, ensemble
-        )[1]
-    try:
-        spectrum = jacobian_spectrum(point, depth)
-    except UnresolvedError:
-        spectrum = None
-    return IsometryRow(str(weights), point, growth, float(np.sqrt(log_variance)), spectrum)

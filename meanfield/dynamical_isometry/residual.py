@@ -34,6 +34,7 @@ from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import UnresolvedError
 from meanfield.keywords import spelt
 from meanfield.network import FixedPoint, Network, digits
+from meanfield.spectrum.law import slope_law
 from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
@@ -261,8 +262,8 @@ def residual_spectrum(
         A `ResidualSpectrum`.
 
     Raises:
-        UnresolvedError: the spectrum falls into pieces, as with few layers and most units off; or
-            the activation cannot be sampled.
+        UnresolvedError: the slope is unbounded, and so is the spectrum; or it falls into pieces,
+            as with few layers and most units off; or the activation cannot be sampled.
         ValueError, TypeError: an argument is out of its range or of another type.
 
     Source: Tarnowski, Warchol, Jastrzebski, Tabor & Nowak 2018, arXiv 1809.08848, for the limit;
@@ -284,7 +285,16 @@ def residual_spectrum(
     a = float(checked_numbers("skip", skip))
     if not 0 < a < np.inf:
         raise ValueError(f"skip: must be positive and finite, got {skip!r}")
-    return ResidualSpectrum(
-        network.activation, settled_variance(point), factor * float(network.weight_var), depth, a,
+    q, activation = settled_variance(point), network.activation
+    if np.any(slope_law(activation, q).bands == np.inf):
+        raise UnresolvedError(
+            f"{activation.name}: its slope is unbounded, so the largest singular value is infinite "
+            "and the curve of a residual spectrum, which starts there, has no start; use an "
+            "activation with a bounded slope, such as this one continued by straight lines"
+        )
+    found = ResidualSpectrum(
+        activation, q, factor * float(network.weight_var), depth, a,
         ensemble_of(network.weights if weights is None else weights),
     )  # fmt: skip
+    _ = found.log_edges  # what cannot be followed is refused now
+    return found

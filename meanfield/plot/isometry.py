@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["growth", "isometry", "slope_spread"]
 
+_RARE = 0.05  # of the singular values, on both sides
+
 _QUANTITIES = {
     "log_std": r"standard deviation of $\ln s$",
     "s_max": "largest singular value",
@@ -25,8 +27,9 @@ _QUANTITIES = {
 def isometry(result: "Isometry", ax: Any = None, *, growing: "Growth | None" = None) -> Any:
     r"""Draw what an `Isometry` holds, in panels.
 
-    The spread of `phi'^2` along the edge of chaos; the spectra of its table at the best `q`; and,
-    if `growing` is given, how the singular values spread with depth.
+    The spread of `phi'^2` along the edge of chaos; the spectra of its table at the best `q`, on a
+    logarithmic axis if they reach over more than a decade; and, if `growing` is given, how the
+    singular values spread with depth.
 
     Args:
         result: an `Isometry`.
@@ -58,12 +61,21 @@ def _drawn(result: "Isometry", row: Any, growing: "Growth | None") -> None:
     if known:
         # the best of the table: the caller may have asked for other q
         q = min((row.q for row in known), key=lambda q: abs(np.log(q / _asked(result, known))))
-        best = {row.weights: row.spectrum for row in known if row.q == q}
-        spectra(best, row[1])
+        best = {str(row.weights): row.spectrum for row in known if row.q == q}
+        spectra(best, row[1], log=_decades(list(best.values())) > 1)
         row[1].set_title(f"at $q$ = {q:.4g}")
     if growing is not None:
         growth(growing, row[2])
         row[2].set_title(f"at $q$ = {growing.q:.4g}")
+
+
+def _decades(results: list[Any]) -> float:
+    """How far densities reach: on a linear axis those of one decade at most can all be seen."""
+    ends = []
+    for result in results:
+        zero = float(np.sum(result.atoms[result.atoms[:, 0] == 0, 1]))
+        ends.append(result.log_quantile([zero + (1 - zero) * _RARE, 1 - _RARE * (1 - zero)]))
+    return float(np.ptp(ends) / np.log(10))
 
 
 def _asked(result: "Isometry", rows: list["IsometryRow"]) -> float:

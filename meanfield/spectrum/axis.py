@@ -19,7 +19,10 @@ Complex = Any  # an array of complex128
 _REACH = 28.0  # exp(-28): less probability cannot be seen
 _TABLE = 257
 _FAR = 300.0
-_HALVINGS = 64
+# of log u: dense around the mean
+_SPACED = np.sinh(np.linspace(-8, 8, 257)) / np.sinh(8)
+_STEPS = 4
+_LEAST = 1e-300
 # arguments of z: evenly at first, then down to the axis, from which a solution may keep away like
 # a root of them
 _TURNS = np.concatenate([np.linspace(np.pi, 0.1, 20)[1:], np.geomspace(0.03, 1e-5, 8), [0.0]])
@@ -113,18 +116,22 @@ def _negative(product: Product) -> tuple[Array, Complex]:
     state = [-t - 1j * np.pi]
     for kind, share in zip(product.kinds, product.shares, strict=True):
         part, rest = -share / (1 + np.exp(t)), 1 - share + share / (1 + np.exp(-t))
-        state.append(np.log(_inverse(kind.on, part, rest)) + 1j * np.pi)
+        state.append(_inverse(kind.on, np.log(-part / rest)) + 1j * np.pi)
     y = product.equations(np.array(state)).log_z.real
     rising = np.append(True, np.diff(np.maximum.accumulate(y)) > 0)
     return y[rising], np.array(state)[:, rising]
 
 
-def _inverse(law: SlopeLaw, m: Array, n: Array) -> Array:
-    """`|u|` with `M(u) = m` on the negative axis, on which `M` falls, by bisection."""
-    a, b = np.full(len(m), -_FAR), np.full(len(m), _FAR)
-    for _ in range(_HALVINGS):
-        t = 0.5 * (a + b)
-        there = law.transforms(np.log(law.mean) + t + 1j * np.pi)
-        further = ~np.where(np.abs(m) < np.abs(n), there[0].real > m, there[1].real > n)
-        a, b = np.where(further, t, a), np.where(further, b, t)
-    return law.mean * np.exp(0.5 * (a + b))
+def _inverse(law: SlopeLaw, ratio: Array) -> Array:
+    """`log |u|` with `log(-m/n)` as given on the negative axis, on which it falls."""
+    known = law.transforms(np.log(law.mean) + _FAR * _SPACED + 1j * np.pi)
+    # at both ends there may be rounding alone
+    ends = np.maximum(-known[0].real, _LEAST), np.maximum(known[1].real, _LEAST)
+    values = np.minimum.accumulate(np.log(ends[0]) - np.log(ends[1]))
+    start = np.interp(-ratio, -values, _FAR * _SPACED) + np.log(law.mean)
+    for _ in range(_STEPS):
+        m, n, um = (part.real for part in law.transforms(start + 1j * np.pi))
+        with np.errstate(all="ignore"):
+            step = np.clip((np.log(-m / n) - ratio) * m * n / um, -1.0, 1.0)
+        start = start - np.where(np.isfinite(step), step, 0.0)
+    return start

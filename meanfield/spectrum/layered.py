@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.criticality import checked_variances
 from meanfield.ensembles import Ensemble, Gaussian, Orthogonal, SparseOrthogonal, ensemble_of
 from meanfield.errors import MeanFieldError, UnresolvedError
+from meanfield.gaussian import MOMENTS
 from meanfield.keywords import spelt
 from meanfield.maps.settle import settled_variance
 from meanfield.network import FixedPoint, Network
@@ -24,6 +25,10 @@ from meanfield.spectrum.transform import Transform
 __all__ = ["layered_spectrum"]
 
 Array = NDArray[np.float64]
+
+_DPHI2, _DPHI4 = MOMENTS.index("dphi2"), MOMENTS.index("dphi4")
+_USELESS = 0.05  # relative
+_MOST_NODES = 20_000  # of a law: it would take minutes
 
 
 @spelt
@@ -114,13 +119,25 @@ def layered_spectrum(
                 "or orthogonal ones"
             )
         law = slope_law(activation, variance)
-        if law.at_zero == 1:
+        if not len(law.bands):
             raise MeanFieldError(
                 f"layers: phi' of {activation.name} is 0 at q = {variance:.6g}: so is the Jacobian"
             )
+        if len(law.nodes[0]) > _MOST_NODES:
+            raise UnresolvedError(
+                f"layers: the slope of {activation.name} turns too often within the reach of z ~ "
+                f"N(0, {variance:.6g}) for spectra of layers that differ; ask for a smaller q, or "
+                "for equal layers by jacobian_spectrum"
+            )
+        moments = activation.moments(np.array([variance]))
+        (mean, mean_error), (second, _) = (
+            (moments.value[0, k], moments.error[0, k]) for k in (_DPHI2, _DPHI4)
+        )
+        if not (np.isfinite(mean) and mean_error < _USELESS * mean):
+            raise UnresolvedError(activation.why_not(variance, "E[phi'^2]"))
         kind = Kind(count, law, ensemble, float(np.log(weight_var)), share, ratio)
         log_mean += count * (np.log(weight_var * ratio) + np.log(law.mean))
-        spread += count * kind.spread
+        spread += count * kind.spread if np.isfinite(second) else np.inf
         kinds.append(kind)
     kind = kinds[0]
     if len(kinds) == 1 and np.all(n == n[0]) and not isinstance(kind.ensemble, DEFICIENT):
