@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from meanfield.precision import EPS
 from meanfield.spectrum.edges import gaps
 from meanfield.spectrum.law import SlopeLaw
+from meanfield.spectrum.slope import LEVEL
 
 __all__ = ["Projected"]
 
@@ -67,6 +68,13 @@ class Projected:
         value, left = (self.law.atoms - np.array([0.0, self._lost])).T
         left[np.abs(left) <= _ROUNDING] = 0.0
         return np.column_stack([value, left])[left >= 0]
+
+    @property
+    def shoulders(self) -> Array:
+        """Values from where on one is of an atom, which has come nearer to them."""
+        x, mass = self.law.atoms[self.law.atoms[:, 1] > self._lost].T
+        off = self.law.shoulders[:, None] - x
+        return (x + off * (1 - self._lost / mass))[np.abs(off) < 4 * LEVEL * x]
 
     @cached_property
     def bands(self) -> Array:
