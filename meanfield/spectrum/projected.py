@@ -89,8 +89,8 @@ class Projected:
     @cached_property
     def roots(self) -> Array:
         """Ends of bands at which the density is a square root: all but those that `X` has."""
-        ends = self._v(np.concatenate([self.law.bands.ravel(), self.law.seen.ravel()]))
-        return np.setdiff1d([self.bands, self.seen], ends)
+        walls = self._v(np.concatenate([self.law.bands.ravel(), self.law.seen.ravel()]))
+        return np.setdiff1d(np.concatenate([self.bands.ravel(), self.seen.ravel()]), walls)
 
     def _bands(self, bands: Array) -> Array:
         """What lies between the gaps, which are intervals of real `u` with `dv/du > 0`."""
@@ -126,7 +126,7 @@ class Projected:
 
         ends = np.append(0.0, bands.ravel())[:-1].reshape(-1, 2)
         inside = [(low * (1 + _INSIDE), high * (1 - _INSIDE)) for low, high in ends.tolist()]
-        inside = [(max(low, high * _LEAST), high) for low, high in inside if low < high]
+        inside = [(max(low, _LEAST), high) for low, high in inside if max(low, _LEAST) < high]
         found: Any = [brentq(n, *ab, xtol=_LEAST) for ab in inside if n(ab[0]) > 0 > n(ab[1])]
         return np.repeat(found, 2).reshape(-1, 2)
 
