@@ -21,7 +21,6 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = "meanfield"
 html_show_sphinx = html_show_copyright = False
-suppress_warnings = ["ref.python"]  # two classes are called Comparison, by their full names apart
 
 default_role = "name-or-code"
 add_module_names = False

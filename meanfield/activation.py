@@ -37,14 +37,14 @@ class Activation:
 
     Args:
         phi: a function of an array (JAX, NumPy or torch) or of one number, acting on each number
-            alone; or the name of a catalogued one (`meanfield activations` lists them); or an
-            `Activation`, which is returned as it is.
+            alone; or a class whose instances are (`torch.nn.ELU`); or the name of a catalogued one
+            (`meanfield activations` lists them).
         kinks: positions where `phi` or one of its derivatives jumps, all of them. Found if not
             given: from the branches of a JAX function, and for any function where no polynomial
             fits. Features wider than about 0.02 near zero, and than 1/100 of their
             distance from it, are seen; give `kinks=` for what is narrower.
         name: what to call it in print.
-        **parameters: passed on to `phi` by keyword. They may be JAX tracers.
+        **parameters: passed on to `phi`, or to the class, by keyword. They may be JAX tracers.
 
     Attributes:
         name: str.
@@ -83,7 +83,10 @@ class Activation:
             function = partial(entry.function, **entry.complete(parameters))
             phi_name = entry.name
         elif callable(phi):
-            function = partial(phi, **parameters) if parameters else phi
+            if isinstance(phi, type):  # as torch.nn.ELU: the parameters are those of the class
+                function = _instance(phi, parameters)
+            else:
+                function = partial(phi, **parameters) if parameters else phi
             phi_name = getattr(phi, "__name__", type(phi).__name__)
         else:
             raise TypeError(
@@ -306,6 +309,19 @@ def remembered(function: Callable[..., T]) -> Callable[..., T]:
         return activation._memory[key]
 
     return remembering
+
+
+def _instance(kind: type, parameters: dict[str, Any]) -> Callable:
+    try:
+        made = kind(**parameters)
+    except Exception as error:  # whatever somebody's class raises
+        raise TypeError(
+            f"phi: cannot make an instance of the class {kind.__name__}: {error}; parameters of "
+            f"the activation are its arguments, or give an instance, {kind.__name__}(...)"
+        ) from error
+    if not callable(made):
+        raise TypeError(f"phi: must be a function, got the class {kind.__name__}")
+    return made
 
 
 def _checked_kinks(kinks: ArrayLike) -> Array:

@@ -23,6 +23,7 @@ from numpy.polynomial import Polynomial, chebyshev, legendre
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation
+from meanfield.chebyshev import points, to_series
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.legendre import ORDER, WEIGHTS, nodes
@@ -39,7 +40,6 @@ _NEAR = 2.0**-6  # standard deviation of y, beside that panel, below which its p
 _CHUNK = 2048
 _ROUNDING = 100 * EPS  # of exponents up to 36, of sums over hundreds of nodes, twice
 _UNKNOWN = 0.05  # relative error of a moment that is no number to compute with
-_UNSURE = 1e-3  # error of a covariance, beside E[phi^2], with which it is none to give away
 _SEEN = 1 - np.array([0.0, 0.5, 0.9, 0.99])  # where one looks for that
 
 # exp(-x^2 / 2t) is analytic in log t in the strip |Im log t| < pi/2: 20 Chebyshev nodes on the
@@ -50,12 +50,9 @@ _ORDERS = (20, 40, 80)
 @lru_cache(maxsize=8)
 def _chebyshev(order: int) -> tuple[Array, Array, Array]:
     """Variances of `x`; the matrices from values there to a series, and on to its derivative."""
-    points = np.cos(np.pi * (np.arange(order) + 0.5) / order)
-    to_series = chebyshev.chebvander(points, order - 1) * (2 / order)
-    to_series[:, 0] *= 0.5
     slope = np.zeros((order, order))
     slope[:-1] = chebyshev.chebder(np.eye(order))
-    return np.exp2(0.5 * (points - 1)), np.array(to_series, np.float64), slope
+    return np.exp2(0.5 * (points(order) - 1)), to_series(order), slope
 
 
 # from the Legendre series on [0, 1] to powers, row by row
@@ -262,7 +259,7 @@ class Covariance:
 
     def _known(self, made: Difference) -> Difference:
         """The difference, if its errors are no larger than what is asked for."""
-        if not np.all(made(_SEEN).error <= _UNSURE * self.second_moment):
+        if not np.all(made(_SEEN).error <= _UNKNOWN * self.second_moment):
             raise _grows_too_fast(self.activation, max(self.q))
         return made
 

@@ -256,11 +256,6 @@ def open_box(phi: Callable) -> TracedFunction | Box:
         NotElementwiseError: it is no activation.
         TypeError: it could be called in none of the ways tried; says what each one answered.
     """
-    if isinstance(phi, type):
-        raise TypeError(
-            f"phi: must be a function, got the class {phi.__name__}; make an instance of it, "
-            f"{phi.__name__}(...)"
-        )
     torch = sys.modules.get("torch")
     answers: dict[str, list[str]] = {}  # and the ways that got it
     if torch is None or not isinstance(phi, torch.nn.Module):

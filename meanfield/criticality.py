@@ -194,6 +194,11 @@ class CriticalLine(NamedTuple):
     valid: NDArray[np.bool_]
     error: Array
 
+    def __repr__(self) -> str:
+        q = self.q[self.valid]
+        there = f", at q from {q.min():.6g} to {q.max():.6g}" if q.size else ""
+        return f"CriticalLine of {self.q.size} points: {q.size} critical{there}"
+
 
 @spelt
 def critical_line(phi: Callable | str | Activation, q: ArrayLike) -> CriticalLine:

@@ -9,7 +9,7 @@ At a fixed point `q = V(q)` of the variance map the correlation of two inputs go
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from math import inf, isfinite, nan
 from typing import Any, overload
 
@@ -30,7 +30,7 @@ from meanfield.precision import EPS
 __all__ = ["FixedPoints", "Verdict", "fixed_points"]
 
 
-class Verdict(Enum):
+class Verdict(StrEnum):
     """What depth does to a network, in a sentence that names the next step."""
 
     ORDERED = (
@@ -79,9 +79,6 @@ class Verdict(Enum):
         "unresolved: there are variances at which the activation cannot be computed, or V(q) not "
         "be told from q; look at unresolved and searched, or scale the activation"
     )
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.arrays import ArrayResult
 from meanfield.criticality import checked_numbers
+from meanfield.keywords import spelt
 from meanfield.maps.correlation import correlation_map
 from meanfield.network import FixedPoint, Network
 
@@ -81,6 +82,7 @@ def _share(name: str, values: ArrayLike) -> Array:
     return checked
 
 
+@spelt
 def guessing_bias(
     network: Network | FixedPoint, depth: int, correlation: float = 0.0, q: float | None = None
 ) -> GuessingBias:

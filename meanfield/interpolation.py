@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.chebyshev import LEBESGUE, points, to_series
 from meanfield.precision import EPS
 
 __all__ = ["interpolate"]
@@ -20,12 +21,7 @@ Array = NDArray[np.float64]
 
 _NODES = 16
 _CELL = 0.5 * np.log(2.0)
-_POINTS = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-# c_k = (2 - [k = 0])/n sum_j f(x_j) T_k(x_j)
-_TO_COEFFICIENTS = np.polynomial.chebyshev.chebvander(_POINTS, _NODES - 1).T * (2 / _NODES)
-_TO_COEFFICIENTS[0] *= 0.5
 _RESOLVED = 1e-14
-_LEBESGUE = 2.8  # how much interpolation in 16 Chebyshev nodes can amplify errors at them
 
 
 def interpolate(
@@ -45,13 +41,13 @@ def interpolate(
     cells, which = np.unique(np.floor(t).astype(int), return_inverse=True)
     if len(cells) * _NODES > len(q) // 2:
         return direct(q)[:2]
-    centres = (cells[:, None] + 0.5 + 0.5 * _POINTS) * _CELL
+    centres = (cells[:, None] + 0.5 + 0.5 * points(_NODES)) * _CELL
     values, errors, sizes = (
         part.reshape(len(cells), _NODES, -1) for part in direct(np.exp(centres).ravel())
     )
     finite = np.all(np.isfinite(values), axis=(1, 2))
     coefficients = np.einsum(
-        "kj,cjm->ckm", _TO_COEFFICIENTS, np.where(np.isfinite(values), values, 0)
+        "jk,cjm->ckm", to_series(_NODES), np.where(np.isfinite(values), values, 0)
     )
     last = np.max(np.abs(coefficients[:, -2:]), axis=1)
     # what direct summation knows no better need not be interpolated better
@@ -70,7 +66,7 @@ def interpolate(
     for cell in np.flatnonzero(good):
         members = order[ends[cell] : ends[cell + 1]]
         result[members] = chebyshev[members] @ coefficients[cell]
-        bound[members] = _LEBESGUE * np.max(errors[cell], axis=0) + last[cell] + rounding[cell]
+        bound[members] = LEBESGUE * np.max(errors[cell], axis=0) + last[cell] + rounding[cell]
     rest = ~good[which]
     if np.any(rest):
         result[rest], bound[rest] = direct(q[rest])[:2]

@@ -13,7 +13,9 @@ from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.keywords import spelt
 from meanfield.precision import is_traced
 
-__all__ = ["FixedPoint", "Network", "Phase"]
+__all__ = ["REACH", "FixedPoint", "Network", "Phase"]
+
+REACH = 6  # depth scales: networks deeper than that many do not train
 
 
 class Phase(IntEnum):
@@ -175,7 +177,7 @@ class FixedPoint:
 
         Seen with stochastic gradient descent by Schoenholz et al. 2017, arXiv 1611.01232.
         """
-        return 6 * self.depth_scale_c
+        return REACH * self.depth_scale_c
 
     @property
     def variance_power_law(self) -> Any:

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from meanfield.activation import Activation, as_activation
+from meanfield.aligned import aligned
 from meanfield.criticality import critical
 from meanfield.errors import MeanFieldError
 from meanfield.fixedpoints import FixedPoints, fixed_points
-from meanfield.network import FixedPoint, Network, Phase
+from meanfield.keywords import spelt
+from meanfield.network import REACH, FixedPoint, Network, Phase
 from meanfield.scheme_rules import SCHEMES, Shape, spectral_norm
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from meanfield.phase import PhaseDiagram
 
-__all__ = ["NAMES", "Comparison", "Placement", "compare", "place"]
+__all__ = ["NAMES", "SchemeTable", "Placement", "compare", "place"]
 
 _START = 1.0  # variance of the pre-activations of the first layer
 _UNIFORM = 1 / 3  # mean square of coordinates on [-1, 1]
@@ -95,6 +98,7 @@ class Placement:
         )
 
 
+@spelt
 def place(
     scheme: str,
     phi: Callable | str | Activation,
@@ -124,7 +128,12 @@ def place(
         A `Placement`.
 
     Raises:
-        ValueError: no scheme has this name, or it has no variance for this activation.
+        ValueError: no scheme has this name, or it has no variance for this activation; or a number
+            is too small.
+        TypeError: a number is not whole.
+
+    Source: of each scheme in its `source`; six depth scales: Schoenholz et al. 2017,
+    arXiv 1611.01232.
 
     Example:
         >>> import meanfield as mf
@@ -144,11 +153,7 @@ def place(
     counts = {"fan_in": fan_in, "fan_out": fan_out, "in_degree": in_degree, "blocks": blocks,
               "branch_layers": branch_layers, "coordinates": coordinates}  # fmt: skip
     for name, value in counts.items():
-        least = 2 if name == "branch_layers" else 1
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name}: must be a whole number, got {value!r}")
-        if value < least:
-            raise ValueError(f"{name}: must be at least {least}, got {value}")
+        whole_number(name, value, least=2 if name == "branch_layers" else 1)
     if not 0 < omega < inf:
         raise ValueError(f"omega: must be a positive number, got {omega!r}")
     found = SCHEMES[scheme]
@@ -185,16 +190,16 @@ def _reach(points: FixedPoints, point: FixedPoint | None) -> float:
         growth = points.asymptotic_slope
         if growth == inf:
             return 0.0
-        return 6 / log(growth) if growth > 1 + _SAME else inf  # it grows by a power of depth
+        return REACH / log(growth) if growth > 1 + _SAME else inf  # it grows by a power of depth
     scales = [point.depth_scale_c]
     if point.q == 0:  # the signal dies as fast as its variance
         scales.append(point.depth_scale_q)
     known = [float(scale) for scale in scales if not np.isnan(scale)]
-    return 6 * min(known) if known else nan
+    return REACH * min(known) if known else nan
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class SchemeTable:
     """All schemes that exist for an activation, as a table.
 
     Attributes:
@@ -235,10 +240,8 @@ class Comparison:
     def __repr__(self) -> str:
         shown = "scheme weight_var bias_var q chi1 phase reach norm deep_enough".split()
         table = [shown] + [[_cell(row[name]) for name in shown] for row in self.rows()]
-        widths = [max(len(cells[k]) for cells in table) for k in range(len(shown))]
         lines = [f"Schemes for {self.activation.name}, {self.depth} layers"]
-        for cells in table:
-            lines.append("  " + "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)))
+        lines += [f"  {row}" for row in aligned(table)]
         for p in self.placements:
             if p.acts_as is not p.network:
                 lines.append(f"  {p.scheme}: acts as {p.acts_as!r}")
@@ -277,9 +280,10 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+@spelt
 def compare(
     phi: Callable | str | Activation, depth: int = 50, fan_in: int = 1024, fan_out: int = 1024
-) -> Comparison:
+) -> SchemeTable:
     """Every named scheme for an activation: where it lies, and whether it reaches a depth.
 
     Args:
@@ -289,7 +293,12 @@ def compare(
         fan_out: outputs, of which some schemes ask.
 
     Returns:
-        A `Comparison`, which prints as a table and has a `plot`.
+        A `SchemeTable`, which prints as a table and has a `plot`.
+
+    Raises:
+        ValueError: `depth` is no whole number above 0.
+
+    Source: of each scheme in its row.
 
     Example:
         >>> import meanfield as mf
@@ -297,13 +306,11 @@ def compare(
         >>> [p.scheme for p in table.placements if p.reach >= 50]
         ['lecun', 'glorot', 'he', 'orthogonal', 'dag', 'eoi', ...]
     """
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer) or depth < 1:
-        raise ValueError(f"depth: must be a whole number of layers, at least 1, got {depth!r}")
-    activation = as_activation(phi)
+    depth, activation = whole_number("depth", depth), as_activation(phi)
     placements, missing = [], {}
     for name in NAMES:
         try:
-            placements.append(place(name, activation, fan_in, fan_out, blocks=int(depth)))
+            placements.append(place(name, activation, fan_in, fan_out, blocks=depth))
         except MeanFieldError as error:
             missing[name] = str(error)
-    return Comparison(activation, int(depth), tuple(placements), missing)
+    return SchemeTable(activation, depth, tuple(placements), missing)

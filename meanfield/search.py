@@ -18,6 +18,7 @@ from meanfield.criticality import checked_variances, fixed_point
 from meanfield.edge import Edge, edge_at, edge_where_known, reshaped
 from meanfield.ensembles import Ensemble
 from meanfield.errors import MeanFieldError, NoCriticalPointError, UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.network import FixedPoint, Network, Phase
 
 __all__ = ["PER_DECADE", "critical_at_bias", "critical_points", "edge_table", "valid_spans",
@@ -166,6 +167,7 @@ def _variance_at(activation: Activation, bias_var: float) -> float:
 
 
 @np.errstate(all="ignore")
+@spelt
 def critical_points(phi: Callable | str | Activation) -> tuple[FixedPoint, ...]:
     r"""The points where both susceptibilities are 1: `chi1 = V'(q) = 1`.
 

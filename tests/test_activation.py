@@ -84,14 +84,16 @@ def test_no_activation_of_torch(module: str, message: str) -> None:
         mf.Activation(eval(f"torch.nn.{module}", {"torch": torch}))
 
 
-def test_a_class_is_no_activation() -> None:
+def test_a_class_is_made_an_instance_of() -> None:
     class Ramp:
-        def __call__(self, x):
-            return x
+        def __init__(self, slope=2.0):
+            self.slope = slope
 
-    with pytest.raises(TypeError, match="got the class Ramp; make an instance of it, Ramp"):
-        mf.critical(Ramp)
-    assert mf.critical(Ramp()).weight_var == pytest.approx(1.0, rel=1e-12)
+        def __call__(self, x):
+            return self.slope * x
+
+    for phi, weight_var in ((Ramp, 0.25), (Ramp(), 0.25), (mf.Activation(Ramp, slope=4.0), 0.0625)):
+        assert mf.critical(phi).weight_var == pytest.approx(weight_var, rel=1e-12)
 
 
 @pytest.mark.torch

@@ -3,11 +3,13 @@
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import meanfield as mf
 from meanfield.bridges.audit import Audit, audited
+from meanfield.bridges.findings import spelled
 from meanfield.bridges.passage import passage, signal
 from pictures import forbid_side_effects
 
@@ -115,6 +117,17 @@ def test_the_layer_where_the_signal_dies() -> None:
     kinds = {finding.kind: finding for finding in result.findings}
     assert kinds["gradient"].layer == "layer3"
     assert kinds["correlation"].fix == "it comes of layer3: mend that first"
+
+
+def test_the_fix_names_what_can_be_handed_over() -> None:
+    """A name in quotation marks is one of the catalogue; others are functions."""
+
+    def mine(x: Any) -> Any:
+        return jnp.tanh(x)
+
+    assert spelled(mf.Activation("tanh")) == spelled(mf.Activation(jnp.tanh)) == "'tanh'"
+    assert spelled(mf.Activation(mine)) == "mine"
+    assert spelled(mf.Activation("leaky_relu", alpha=0.2)) == "phi"
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_critical_prints_the_point_and_how_to_use_it(capsys: pytest.CaptureFixtu
     assert main(["critical", "gelu"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(str(mf.critical("gelu")))
-    assert "point = mf.critical('gelu', q=1.0)" in out
+    assert 'phi = mf.Activation("gelu")' in out and "point = mf.critical(phi, q=1.0)" in out
     assert "sqrt(weight_var / fan_in)" in out
 
 
@@ -222,17 +222,19 @@ def test_parameters_reach_the_activation(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_users_function(user_module: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["critical", f"{user_module}:Family.relu", "--json"]) == 0
     assert strict_json(capsys.readouterr().out)["weight_var"] == pytest.approx(2.0, rel=1e-12)
+    assert main(["critical", f"{user_module}:Family.relu"]) == 0
+    assert "phi = mf.Activation(Family.relu)" in capsys.readouterr().out
     assert main(["critical", f"{user_module}:swoosh", "--shift", "2", "--q", "5.0"]) == 0
     out = capsys.readouterr().out
     assert f"from {user_module} import swoosh" in out
-    assert "mf.critical(mf.Activation(swoosh, shift=2.0), q=5.0)" in out
+    assert "phi = mf.Activation(swoosh, shift=2.0)" in out and "mf.critical(phi, q=5.0)" in out
 
 
 def test_a_class_takes_the_parameters(user_module: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["critical", f"{user_module}:Ramp", "--slope", "2"]) == 0
     out = capsys.readouterr().out
     assert "weight_var           0.25" in out
-    assert "mf.critical(Ramp(slope=2.0), q=1.0)" in out
+    assert "phi = mf.Activation(Ramp, slope=2.0)" in out
 
 
 @pytest.mark.torch

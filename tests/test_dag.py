@@ -169,6 +169,15 @@ def test_graphs_are_layers() -> None:
     assert "'out'  3" in repr(cell.trace(1.0)) and "'b' by 0.66" in repr(cell)
 
 
+def test_draws_every_node() -> None:
+    trace = ml.dag(CELL, "gelu").trace(1.0, 0.2)
+    ax = trace.plot()
+    assert [label.get_text() for label in ax.get_xticklabels()] == list(CELL)
+    assert len(ax.lines) == 3 and len(ax.get_legend().get_texts()) == 3
+    drawn = np.asarray(ax.lines[1].get_ydata())
+    np.testing.assert_allclose(drawn, [trace.gradient[node][0] for node in CELL], rtol=1e-12)
+
+
 BAD = [
     (lambda: ml.dag({"a": ["b"], "b": ["a"]}), ValueError, "graph: must have no cycles, got 'a'"),
     (lambda: ml.dag([("a", "a")]), ValueError, "graph: must have no cycles"),

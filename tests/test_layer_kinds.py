@@ -163,6 +163,30 @@ def test_batch_norm_of_a_batch(batch: int) -> None:
     check_within_3_standard_errors(found, np.array(expected), power=0.1)
 
 
+def test_layer_norm_behind_a_small_batch() -> None:
+    """Units on a sphere: `E[relu(u)]` is not that of Gaussian ones, and LayerNorm takes it away."""
+    batch = 6
+    layer = ml.serial(ml.batch_norm(batch), ml.activation("relu"), ml.layer_norm(), ml.dense(1.3))
+    trace = ml.propagate(layer, 1.0, 0.3)
+
+    def products(width: int, rng: np.random.Generator) -> np.ndarray:
+        x = math.sqrt(0.3) * rng.normal(size=width) + math.sqrt(0.7) * rng.normal(
+            size=(batch, width)
+        )
+        y = layer.sample(x, rng)
+        size = np.mean(y**2)
+        return np.array([size, (batch * np.mean(np.mean(y, axis=0) ** 2) - size) / (batch - 1)])
+
+    expected = trace.variance[-1] * np.array([1, trace.correlation[-1]])
+    check_within_3_standard_errors(at_infinite_width(products, 80, 150), expected)
+    # of five independent directions: U has the mean of |cos| over a sphere of 5 dimensions
+    u = np.random.default_rng(0).normal(size=(10**5, batch))
+    u -= np.mean(u, axis=1, keepdims=True)
+    u /= np.sqrt(np.mean(u**2, axis=1, keepdims=True))
+    mean = ml.serial(ml.batch_norm(batch), ml.activation("relu"))(start(1.0, 0.3)).mean[0]
+    assert mean == pytest.approx(np.mean(np.maximum(u, 0)), abs=3 * 0.6 / math.sqrt(1e5))
+
+
 def test_dropout_has_no_edge_of_chaos() -> None:
     """At every weight variance two inputs end apart: `c* = keep R(c*)` for ReLU."""
     for weight_var in (1.0, 2.0, 3.0):
@@ -358,6 +382,14 @@ BAD = [
         "behind a batch norm of 16 inputs",
     ),
     (lambda: ml.propagate(ml.layer_norm(), q=0.0), "norm: a signal of variance 0"),
+    (
+        lambda: ml.propagate(ml.serial(ml.dense(1e200), ml.dense(1e200), ml.rms_norm())),
+        "norm: the signal has grown beyond float64",
+    ),
+    (
+        lambda: ml.propagate(ml.serial(ml.dense(1e200), ml.dense(1e200), ml.batch_norm(8)), 1, 0.1),
+        "norm: the signal has grown beyond float64",
+    ),
     (lambda: ml.averaged(0, 1.0), "models: must be at least 1"),
     (lambda: ml.both_signs().sample(np.ones((1, 3)), np.random.default_rng(0)), "both_signs: "),
     (

@@ -237,6 +237,13 @@ def test_signals_that_die_out() -> None:
     np.testing.assert_allclose(trace.one_minus[:9], plain.one_minus, rtol=1e-11)
 
 
+def test_correlations_are_taken_as_rounded() -> None:
+    c = -0.8180816967595096
+    rounded = np.full((2, 2), c) + (1 - c) * np.eye(2)
+    assert rounded[0, 0] != 1
+    assert ml.propagate(ml.dense(1.0), 1.0, rounded).one_minus[-1][0, 1] == 1 - c
+
+
 def test_one_signal_of_an_array() -> None:
     trace = ml.propagate(ml.dense(2.0), np.array([1.5]))
     assert trace.variance[-1] == 3 and "none" in repr(trace)
@@ -294,3 +301,37 @@ def test_prints_and_draws() -> None:
     ax = trace.plot()
     assert len(ax.lines) == 3 and ax.get_xlabel() and len(ax.get_legend().get_texts()) == 3
     np.testing.assert_allclose(ax.lines[0].get_ydata(), trace.variance, rtol=1e-12)
+
+
+@pytest.mark.parametrize("phi", ["gelu", "softplus"])
+def test_pairs_of_exploding_signals(phi: str) -> None:
+    """Beyond 1e60, from afar, both are ReLU; what overflows is inf, or not known."""
+    layer = ml.serial(ml.activation(phi), ml.dense(1e40))
+    trace = ml.propagate(ml.repeat(layer, 10), 1.0, 0.3)
+    relu = mf.correlation_map(mf.Network("relu", 2.0))
+    finite = int(np.argmax(np.isinf(trace.variance)))
+    assert trace.variance[finite - 1] > 1e200 and trace.verdict is ml.TraceVerdict.EXPLODES
+    for before, after in zip(trace.one_minus[2:], trace.one_minus[3:finite], strict=False):
+        assert after == pytest.approx(relu.complement(before), rel=1e-11)
+    assert trace.gradient[finite - 1] / trace.gradient[finite - 2] == pytest.approx(5e39, rel=1e-9)
+    block = ml.residual(ml.serial(ml.activation(phi), ml.dense(1e40)))
+    assert ml.propagate(ml.repeat(block, 10), 1.0, 0.3).variance[-1] == math.inf
+
+
+@pytest.mark.parametrize("phi", ["soft_threshold", "hard_tanh", "sign", "tanh"])
+@pytest.mark.parametrize("q", [0.02, 1.0])
+@pytest.mark.parametrize("c", [0.5, 1 - 1e-8])
+def test_many_signals_of_nearly_one_variance(phi: str, q: float, c: float) -> None:
+    """They are those of one variance, within the error that is said; kinks far out included."""
+    n, apart = 14, 1e-12
+    ones = np.ones((n, n))
+    many = ml.propagate(
+        ml.activation(phi), q * (1 + apart * np.arange(n)), c * ones + (1 - c) * np.eye(n)
+    )
+    one = ml.propagate(ml.activation(phi), q, c).one_minus[-1]
+    found = many.one_minus[-1][0, 1:]
+    of_variance = math.sqrt(n * apart) if phi == "sign" else 1e3 * n * apart
+    largest = np.max(many.one_minus[-1])
+    assert np.all(np.abs(found - one) <= many.error[-1] * largest + of_variance * one)
+    if phi != "sign":  # whose series of Hermite polynomials says so
+        assert many.error[-1] < (1e-9 if c == 0.5 else 1e-3)

@@ -58,7 +58,7 @@ IN_PYTHON: dict[str, tuple[Callable[[], Any], type[Exception], tuple[str, ...]]]
     "a parameter left out": (
         lambda: critical(lambda x, a: a * x), TypeError, ("'a'", "Activation(phi, slope=0.1)")
     ),
-    "a class": (lambda: critical(Ramp), TypeError, ("class Ramp", "Ramp(...)")),
+    "a class": (lambda: critical(Ramp), TypeError, ("class Ramp", "Ramp(...)", "'slope'")),
     "the value of the function": (lambda: critical(math.tanh(1.0)), TypeError, ("float", "name")),
     "no activation": (lambda: critical(None), TypeError, ("NoneType", "function")),
     "a list of names": (lambda: critical(["tanh", "relu"]), TypeError, ("list", "function")),
@@ -157,8 +157,10 @@ def test_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.torch
 def test_a_module_that_is_no_activation() -> None:
     torch = pytest.importorskip("torch")
-    with pytest.raises(TypeError, match=r"class GELU; make an instance of it, GELU\(...\)"):
-        mf.critical(torch.nn.GELU)
+    with pytest.raises(TypeError, match=r"cannot make an instance of the class Linear: .*missing"):
+        mf.critical(torch.nn.Linear)
+    made = mf.critical(mf.Activation(torch.nn.ELU, alpha=2.0))  # a class is as good as an instance
+    assert made.weight_var == mf.critical(torch.nn.ELU(alpha=2.0)).weight_var
     with pytest.raises(TypeError, match="model: must be a torch.nn.Module, got type"):
         mf.bridges.torch.init_(torch.nn.Linear, "gelu")
 
@@ -173,14 +175,14 @@ USER_MODULES = {
 ON_THE_COMMAND_LINE = {
     "critical geluu": ("'geluu'", "nearest names are gelu"),
     "critical softmax": ("one number", "package.module:function"),
-    "critical newcomer.swoosh": ("package.module:function",),
+    "critical newcomer.swoosh": ("newcomer:swoosh", "package.module:function"),
     "critical newcomer.py:swoosh": ("newcomer.py", "without .py"),
     "critical nobody_has_this:swoosh": ("No module named", "importable from here"),
     "critical newcomer:swish": ("no attribute 'swish'",),
     "critical unclosed:swoosh": ("SyntaxError", "unclosed.py"),
     "critical exits_at_once:swoosh": ("no licence",),
     "critical newcomer:broken": ("'undefined' is not defined",),
-    "critical newcomer:Ramp": ("newcomer:Ramp", "'slope'", "options are its arguments"),
+    "critical newcomer:Ramp": ("class Ramp", "'slope'", "are its arguments"),
     "critical jax.nn:softmax": ("not elementwise",),
     "critical tanh --weight-std 1.5": ("'weight_std'", "--help", "std^2"),
     "critical crelu --taw 1": ("'taw'", "tau, m"),

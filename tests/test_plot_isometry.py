@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -58,6 +59,26 @@ def test_an_atom_at_zero(ax: Any) -> None:
     assert labelled(linear)["atom of mass 0.5"].get_xdata() == [0]
 
 
+def test_a_narrow_logarithmic_axis_has_plain_numbers(ax: Any) -> None:
+    """Where powers of ten are one or none, and what matplotlib writes between them overlaps."""
+    plot.spectrum(mf.jacobian_spectrum(mf.critical("tanh", q=0.05, weights="orthogonal"), 64), ax,
+                  log=True)  # fmt: skip
+    low, high = ax.get_xlim()
+    shown = [t for t in ax.xaxis.get_majorticklocs() if low < t < high]
+    assert shown == pytest.approx([0.2, 0.5, 1.0, 2.0])
+    assert ax.xaxis.get_major_formatter()(0.5) == "0.5" and not len(ax.xaxis.get_minorticklocs())
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_support_without_end(ax: Any, log: bool) -> None:
+    """Slopes of exp(x^2/8) have no bound: drawn is all but a thousandth."""
+    point = mf.critical(lambda x: jnp.exp(x**2 / 8), q=1.75, weights="orthogonal")
+    spectrum = mf.jacobian_spectrum(point, 2)
+    assert spectrum.s_max == np.inf
+    plot.spectrum(spectrum, ax, log=log)
+    assert labelled(ax)["density"].get_xdata()[-1] == pytest.approx(spectrum.quantile(0.999))
+
+
 def test_a_histogram_has_the_area_of_what_is_sampled(ax: Any) -> None:
     p = (np.arange(4000) + 0.5) / 4000
     limit = mf.universal_spectrum(0.3)
@@ -93,7 +114,7 @@ def test_the_panels_of_isometry(monkeypatch: pytest.MonkeyPatch) -> None:
     axes = Figure().subplots(1, 3)
     growth = result.growth(0.5, depths=[2, 8])
     forbid_side_effects(monkeypatch)
-    assert list(plot.isometry(result, growth, axes)) == list(axes)
+    assert list(plot.isometry(result, axes, growing=growth)) == list(axes)
     lines = labelled(axes[0])
     assert lines["1 / depth = 1 / 8"].get_ydata() == [1 / 8, 1 / 8]
     off = lines[r"share off, $\phi' = 0$"]

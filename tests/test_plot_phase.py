@@ -317,6 +317,7 @@ def test_keywords_reach_the_edge(erf: Diagram, ax: Any) -> None:
     ("options", "message"),
     [
         ({"colour": "blue"}, "colour: must be one of phase, depth_scale_c"),
+        ({"color": "q"}, "color: is that of the edge of chaos; the field shown is colour='q'"),
         ({"units": "std"}, "units: must be one of 'variance', 'standard deviation'"),
         ({"contours": [0]}, "contours: must be depth scales"),
     ],
@@ -357,6 +358,12 @@ def test_edges_of_activations(ax: Any) -> None:
     middle = drawn["tanh"].get_xydata()[at_one]
     assert middle**2 == pytest.approx([point.weight_var, point.bias_var], rel=1e-12)
     assert "any $q$" in {text.get_text() for text in ax.texts}
+
+
+def test_one_point_of_an_edge_has_its_q(ax: Any) -> None:
+    """The Gaussian is critical at 2 and not at 1: one point is not any."""
+    plot.edges_of_chaos({"gaussian": mf.critical_line("gaussian", [1.0, 2.0])}, ax)
+    assert [text.get_text() for text in ax.texts] == ["2"]
 
 
 # -- manners --------------------------------------------------------------------------------------

@@ -337,15 +337,22 @@ def test_an_overflow_far_out_spoils_no_moment(bump: mf.Report) -> None:
         mf.critical(phi, q=1.0)
 
 
+def test_no_warning_of_what_grows_too_fast(bump: mf.Report) -> None:
+    """Its spread of slopes is infinite wherever there is an edge of chaos."""
+    judged = mf.isometry(bump.activation, depth=8)
+    assert judged.verdict is mf.IsometryVerdict.NEVER
+    assert judged.table and all(row.growth == np.inf for row in judged.table)
+
+
 def test_correlations_of_what_grows_too_fast() -> None:
-    """Known at q = 1.4 to many digits, `1/sqrt((1 - q/4)^2 - (q c/4)^2)`, and refused at 1.6."""
+    """Known at q = 1.4 to many digits, `1/sqrt((1 - q/4)^2 - (q c/4)^2)`, and refused at 1.7."""
     net = mf.Network(gaussian_bump, weight_var=1.0)
     for c in (0.0, 0.5, 0.9):
         covariance = ((1 - 0.35) ** 2 - (0.35 * c) ** 2) ** -0.5
         expected = covariance / (1 - 0.7) ** -0.5
         assert mf.correlation_map(net, q=1.4)(c) == pytest.approx(expected, rel=1e-10)
     with pytest.raises(mf.UnresolvedError, match="one of a smaller variance may do"):
-        mf.correlation_map(net, q=1.6)(0.5)
+        mf.correlation_map(net, q=1.7)(0.5)
 
 
 def test_the_jacobian_panel_shows_what_is_left(tanh: mf.Report) -> None:

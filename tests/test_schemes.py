@@ -6,9 +6,11 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import sici
 
 import meanfield as mf
 import meanfield.layers as ml
+from finite import at_infinite_width
 from pictures import forbid_side_effects
 
 
@@ -102,23 +104,36 @@ def test_siren_first_layer() -> None:
         1 - math.exp(-2 * found.point.q), abs=1e-12
     )
     assert mf.schemes.place("siren", "sin", coordinates=1, omega=1.0).start == pytest.approx(1 / 9)
-    rng, width, inputs = np.random.default_rng(0), 300, 2
-    squares = np.empty((100, 5))
-    for draw in range(100):
+
+
+def test_siren_networks() -> None:
+    """Layer by layer, of coordinates `x` in [-1, 1]^2: exact at infinite width.
+
+    `q_2(x) = 2 E sin^2 = 1 - S(x)` with `S = prod_i sin(30 x_i) / (30 x_i)` of uniform weights, on
+    average `1 - (Si(30) / 30)^2`, and then each `x` has `q_(l+1) = 1 - exp(-2 q_l)`.
+    """
+    inputs, depth = 2, 5
+    u, w = np.polynomial.legendre.leggauss(120)
+    x, w = 0.5 + 0.5 * u, 0.5 * w
+    q = 1 - np.multiply.outer(np.sin(30 * x) / (30 * x), np.sin(30 * x) / (30 * x))
+    expected = [50.0]
+    for _ in range(depth - 1):
+        expected.append(float(w @ q @ w))
+        q = 1 - np.exp(-2 * q)
+    assert expected[1] == pytest.approx(1 - (sici(30)[0] / 30) ** 2, rel=1e-12)
+
+    def squares(width: int, rng: np.random.Generator) -> np.ndarray:
         x = rng.uniform(-1, 1, inputs)
         z = 30 * rng.uniform(-1 / inputs, 1 / inputs, (width, inputs)) @ x
-        for layer in range(5):
-            squares[draw, layer] = np.mean(z**2)
+        found = []
+        for _ in range(depth):
+            found.append(np.mean(z**2))
             z = rng.uniform(-1, 1, (width, width)) * math.sqrt(6 / width) @ np.sin(z)
-    error = np.std(squares, axis=0) / 10
-    # E[sin^2] of what 50 has made is 1/2 to 20 digits, and then that of the map
-    expected = [50.0, 1.0]
-    for _ in range(3):
-        expected.append(1 - math.exp(-2 * expected[-1]))
-    off = np.mean(squares, axis=0) - expected
-    # of a Gaussian z, which uniform weights on two coordinates are not: fourth cumulants of 1/n
-    assert np.all(np.abs(off[2:]) <= 3 * error[2:] + 0.01)
-    assert abs(off[0]) <= 3 * error[0] and abs(off[1]) <= 3 * error[1] + 0.01
+        return np.array(found)
+
+    value, error = at_infinite_width(squares, 100, 300)
+    assert np.all(np.abs(value - expected) <= 3 * error)
+    assert np.all(error[1:] <= 0.02) and error[0] <= 5  # one of all coordinates a network
 
 
 def test_lsuv_stays_at_unit_variance() -> None:
@@ -226,7 +241,7 @@ def test_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="scheme: must be one of lecun, .*; got 'kaiming'"):
         mf.schemes.place("kaiming", "relu")
-    with pytest.raises(ValueError, match="depth: must be a whole number"):
+    with pytest.raises(ValueError, match="depth: must be at least 1"):
         mf.schemes.compare("relu", depth=0)
     with pytest.raises(ValueError, match="branch_layers: must be at least 2, got 1"):
         mf.schemes.place("fixup", "relu", branch_layers=1)

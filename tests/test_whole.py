@@ -60,6 +60,18 @@ TAKES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "repeat": ("times", lambda n: ml.repeat(DENSE, n)),
     "averaged": ("models", lambda n: ml.averaged(n, 1.0)),
     "maxout": ("rank", ml.maxout),
+    "jacobian_spectrum": ("depth", lambda n: mf.jacobian_spectrum(NET, n)),
+    "residual_spectrum": ("depth", lambda n: mf.residual_spectrum(NET, n)),
+    "isometry": ("depth", lambda n: mf.isometry("tanh", n)),
+    "q_for_depth": ("depth", lambda n: mf.q_for_depth("tanh", n)),
+    "compare": ("depth", lambda n: mf.schemes.compare("relu", depth=n)),
+    "fixup_scale": ("layers", lambda n: ml.fixup_scale(8, n)),
+    "critical": ("depth", lambda n: ml.critical(ml.residual(DENSE), depth=n)),
+    "graph_network": ("depth", lambda n: ml.graph_network([[0, 1], [1, 0]], depth=n)),
+    "sample_graph_network": (
+        "draws", lambda n: ml.sample_graph_network([[0, 1], [1, 0]], draws=n)
+    ),
+    "virgo": ("depth", lambda n: ml.virgo([[0, 1], [1, 0]], depth=n)),
 }  # fmt: skip
 
 

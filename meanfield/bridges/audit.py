@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.activation import as_activation
+from meanfield.aligned import aligned
 from meanfield.bridges.findings import Finding, Findings
 from meanfield.bridges.passage import Passage, mean_correlation, sources
 from meanfield.bridges.prediction import Prediction
@@ -94,12 +95,10 @@ class Audit:
             for column in (column for pair in pairs for column in pair):
                 cells.append("" if np.isnan(column[k]) else f"{column[k]:.3g}")
             table.append(cells)
-        widths = [max(len(row[k]) for row in table) for k in range(len(head))]
-        lines = ["Audit, measured beside theory"]
-        for row in table:
-            lines.append("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)))
-        lines += [f"  {finding}" for finding in self.findings] or [f"  {self.verdict}"]
-        return "\n".join(line.rstrip() for line in [*lines, *(f"  note: {n}" for n in self.notes)])
+        said = [str(finding) for finding in self.findings] or [self.verdict]
+        said += [f"note: {note}" for note in self.notes]
+        lines = [f"  {line}" for line in (*aligned(table), *said)]
+        return "\n".join(["Audit, measured beside theory", *lines])
 
 
 def audited(

@@ -29,6 +29,7 @@ from meanfield.bridges.hand_over import (
 )
 from meanfield.bridges.jax_audit import Layer, Watch, audit_of
 from meanfield.ensembles import Ensemble
+from meanfield.keywords import spelt
 
 if TYPE_CHECKING:
     import jax
@@ -38,6 +39,7 @@ __all__ = ["audit", "describe", "init"]
 _FIX = "meanfield.bridges.equinox.init(model, {}, key)"
 
 
+@spelt
 def init(
     model: Any,
     activation: Any,

@@ -7,7 +7,9 @@ from math import inf, isfinite, log
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.activation import Activation
 from meanfield.bridges.passage import Feeds, Passage
+from meanfield.catalogue import CATALOGUE
 from meanfield.criticality import critical
 from meanfield.errors import MeanFieldError
 
@@ -36,6 +38,13 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.layer}: {self.what}; {self.fix}"
+
+
+def spelled(phi: Activation) -> str:
+    """How to hand it over: by its name in the catalogue, else as the function that it is."""
+    if phi.name in CATALOGUE:
+        return repr(phi.name)
+    return phi.name if phi.name.isidentifier() else "phi"
 
 
 class Findings:
@@ -71,12 +80,12 @@ class Findings:
         try:
             point = critical(self.phi)
         except MeanFieldError:
-            return f"{here}: meanfield.critical_line({self.phi.name!r}, q) has what it should be"
+            return f"{here}: meanfield.critical_line({spelled(self.phi)}, q) has what it should be"
         if abs(self.columns["weight_var"][k] / point.weight_var - 1) < _CLOSE:
             return f"{here}, {_CRITICAL}"
         return (
             f"{here}, and {self.phi.name} at q = 1 is critical at {point.weight_var:.3g} with "
-            f"bias_var {point.bias_var:.3g}: {self.fix.format(repr(self.phi.name))}"
+            f"bias_var {point.bias_var:.3g}: {self.fix.format(spelled(self.phi))}"
         )
 
     def _crossing(self, values: Array, backwards: bool = False) -> tuple[int, str] | None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from meanfield.aligned import aligned
 from meanfield.criticality import critical
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.network import FixedPoint, Network
@@ -136,11 +137,8 @@ class HandOver:
         ]
         rows = [(one.name, one.kind, one.place, str(one)) for one in self.initialised]
         rows += [(one.name, one.kind, "left", one.why) for one in self.left]
-        widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
-        for *cells, what in rows:
-            shown = "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True))
-            lines.append(f"  {shown}  {what}")
-        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+        lines += [f"  {line}" for line in (*aligned(rows), *(f"note: {n}" for n in self.notes))]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from meanfield.ensembles import (
     TruncatedNormal,
     Uniform,
 )
+from meanfield.keywords import spelt
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +64,7 @@ def calculate_gain(activation: Any, q: float | None = None) -> float:
     return sqrt(recipe(activation, q, None, None, "hidden").point.weight_var)
 
 
+@spelt
 def init_(
     model: "torch.nn.Module",
     activation: Any,

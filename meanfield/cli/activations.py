@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from meanfield.aligned import aligned
 from meanfield.cli.arguments import add_command, add_json
 from meanfield.cli.output import print_json
 
@@ -57,7 +58,4 @@ def _print_table(records: list[dict[str, Any]]) -> None:
         )
         aliases = ", ".join(record["aliases"])
         rows.append((record["name"], parameters, kinks, aliases, record["formula"]))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    print("\n".join(aligned(rows)))

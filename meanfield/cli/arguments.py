@@ -115,6 +115,12 @@ def load(spec: str, parameters: dict[str, Any]) -> "Activation":
     from meanfield.activation import Activation, as_activation
 
     if ":" not in spec:
+        module, dot, name = spec.rpartition(".")
+        if dot:
+            raise ValueError(
+                f"activation: {spec!r} is no name of the catalogue; one of your own has a colon, "
+                f"{module}:{name}, as in package.module:function"
+            )
         try:
             return Activation(spec, **parameters) if parameters else as_activation(spec)
         except TypeError as error:
@@ -122,15 +128,7 @@ def load(spec: str, parameters: dict[str, Any]) -> "Activation":
                 f"{error}, and this command has no such option (see its --help); it takes "
                 "variances, weight_var = std^2 times fan-in"
             ) from error
-    phi = imported(spec)
-    if isinstance(phi, type):  # torch.nn:ELU: the parameters are those of the class
-        try:
-            phi, parameters = phi(**parameters), {}
-        except TypeError as error:
-            raise TypeError(
-                f"activation: cannot make an instance of {spec}: {error}; options are its arguments"
-            ) from error
-    return Activation(phi, **parameters)
+    return Activation(imported(spec), **parameters)
 
 
 def imported(spec: str) -> Any:

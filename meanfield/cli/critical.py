@@ -1,17 +1,19 @@
 """`meanfield critical`: the critical initialisation of an activation."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meanfield.cli.arguments import (
     add_activation,
     add_command,
     add_json,
     add_weights,
-    imported,
     load,
 )
 from meanfield.cli.output import print_json
+
+if TYPE_CHECKING:
+    from meanfield.activation import Activation
 
 
 def add_to(commands: Any) -> None:
@@ -60,30 +62,23 @@ def run(args: argparse.Namespace) -> None:
     last = f"{keyword}={values[-1]!r}"
     if args.weights != "gaussian":
         last += f", weights={args.weights!r}"
-    print(_usage(args, last))
+    print(_usage(activation, args.weights, last))
 
 
-def _usage(args: argparse.Namespace, arguments: str) -> str:
+def _usage(activation: "Activation", ensemble: str, arguments: str) -> str:
     """What to do with the numbers: lines to paste, in JAX and in any other framework."""
-    phi, imports = repr(args.activation), ["import meanfield as mf"]
-    module, colon, path = args.activation.partition(":")
-    if colon:
-        phi = path
-        imports.append(f"from {module} import {path.partition('.')[0]}")
-    given = ", ".join(f"{name}={value!r}" for name, value in args.parameters.items())
-    if colon and isinstance(imported(args.activation), type):
-        phi = f"{phi}({given})"
-    elif given:
-        phi = f"mf.Activation({phi}, {given})"
+    from meanfield.reporting.paste import definition
+
     weights = {
         "gaussian": "W ~ N(0, weight_var / fan_in), that is std = sqrt(weight_var / fan_in)",
         "orthogonal": "W = sqrt(weight_var) Q with Q a random orthogonal matrix",
-    }[args.weights]
+    }[ensemble]
     return "\n".join(
         [
             "In JAX, as in jax.nn.initializers:",
-            *(f"    {line}" for line in imports),
-            f"    point = mf.critical({phi}, {arguments})",
+            "    import meanfield as mf",
+            *(f"    {line}" for line in definition(activation)),
+            f"    point = mf.critical(phi, {arguments})",
             "    init_weights, init_biases = mf.initializer(point), mf.bias_initializer(point)",
             "Anywhere else:",
             f"    {weights}",

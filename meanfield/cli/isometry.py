@@ -64,7 +64,7 @@ def _drawn(result: "Isometry") -> "Figure":
     growing = result.growth() if result.table else None
     panels = 3 if growing else 2
     figure = new_figure(4.8 * panels, 4.2)
-    plot.isometry(result, growing, figure.subplots(1, panels))
+    plot.isometry(result, figure.subplots(1, panels), growing=growing)
     figure.suptitle(f"isometry of {result.activation.name} at depth {result.depth}")
     return figure
 

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the fixed points, and write the maps."""
     from meanfield.fixedpoints import fixed_points
     from meanfield.maps.correlation import correlation_map
+    from meanfield.network import REACH
 
     if args.q0 is not None and not 0 < args.q0 < inf:
         args.parser.error(f"argument --q0: a variance must be finite and > 0, got {args.q0:g}")
@@ -64,8 +65,8 @@ def run(args: argparse.Namespace) -> None:
         for C in maps:
             print(f"correlations at q = {C.q:.6g}: {C.decay}")
             if C.decay.kind == "exponential":
-                depth = 6 * C.decay.depth_scale
-                print(f"trainable depth there: about {depth:.3g} layers (6 depth_scale_c)")
+                depth = REACH * C.decay.depth_scale
+                print(f"trainable depth there: about {depth:.3g} layers ({REACH} depth_scale_c)")
     view = args.q0, "log" if args.log else "linear"
     write_output(
         args, lambda path: _save(path, points, maps, *view), lambda: _drawn(points, maps, *view)

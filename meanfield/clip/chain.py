@@ -48,6 +48,14 @@ class Chain(NamedTuple):
     left: Array
     sampling: Array
 
+    def __repr__(self) -> str:
+        layers, cells = self.probability.shape
+        left = round(float(self.left[-1]), 12)  # less is rounding
+        return (
+            f"Chain of {layers} layers: {left:.2g} of the networks have left {cells} "
+            f"cells from {self.edges[0]:.6g} to {self.edges[-1]:.6g}"
+        )
+
     def quantiles(self, shares: Sequence[float]) -> Array:
         """Mean squares below which shares of the networks are, inf among those that left.
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from meanfield.ensembles import Ensemble, Gaussian, ensemble_of
+from meanfield.network import short
 from meanfield.width.vertices import vertex_of
 
 __all__ = ["Noise", "noise_of", "vertex_of_weights"]
@@ -35,6 +36,9 @@ class Noise(NamedTuple):
 
     kernel: Any
     sampled: Any
+
+    def __repr__(self) -> str:
+        return f"Noise(kernel={short(self.kernel)}, sampled={short(self.sampled)})"
 
 
 def noise_of(

@@ -16,7 +16,7 @@ __all__ = ["ClipTrajectory", "trajectory_of"]
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClipTrajectory:
     """The theory of a clipped network layer by layer, the first layer at index 0.
 
@@ -42,6 +42,13 @@ class ClipTrajectory:
         from meanfield import plot
 
         return plot.clip_trajectory(self, ax=ax, **options)
+
+    def __repr__(self) -> str:
+        return (
+            f"ClipTrajectory of {self.name}: {len(self.variance)} layers, variance "
+            f"{self.variance[0]:.6g} to {self.variance[-1]:.6g}; of networks of width {self.width} "
+            f"90 % end between {self.low[-1]:.3g} and {self.high[-1]:.3g}"
+        )
 
 
 def trajectory_of(point: FixedPoint, width: int, chain: Chain, q0: float) -> ClipTrajectory:

@@ -1,11 +1,11 @@
 """`ClipVerdict`: what a clip level comes to, in a word and in a sentence."""
 
-from enum import Enum
+from enum import StrEnum
 
 __all__ = ["ClipVerdict"]
 
 
-class ClipVerdict(Enum):
+class ClipVerdict(StrEnum):
     """What depth does to the variance in networks of finite width, in a sentence."""
 
     HOLDS = (
@@ -31,6 +31,3 @@ class ClipVerdict(Enum):
         "unresolved: the basin of q could not be computed; look at other_fixed_points, or scale "
         "the activation"
     )
-
-    def __str__(self) -> str:
-        return self.value

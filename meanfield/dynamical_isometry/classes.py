@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,8 @@ from meanfield.dynamical_isometry.scan import edge_scan
 from meanfield.dynamical_isometry.spread import slope_spread
 from meanfield.dynamical_isometry.universal import UniversalSpectrum, universal_spectrum
 from meanfield.errors import UnresolvedError
+from meanfield.keywords import spelt
+from meanfield.whole import whole_number
 
 __all__ = ["Universality", "depth_of_limit", "q_for_depth", "universality"]
 
@@ -54,6 +55,7 @@ class Universality:
         return universal_spectrum(variance, self.jump)
 
 
+@spelt
 def universality(
     phi: Callable | str | Activation, depth: int | None = None, variance: float = 1.0
 ) -> Universality:
@@ -127,15 +129,7 @@ def _classified(kappa: float, width: float, q: float) -> Universality:
     return Universality("jump", 1 - kappa, width, q)
 
 
-def checked_depth(depth: Any) -> int:
-    """The number of layers, or an error."""
-    if isinstance(depth, bool) or not isinstance(depth, (int, np.integer)):
-        raise TypeError(f"depth: must be a whole number of layers, got {depth!r}")
-    if depth < 1:
-        raise ValueError(f"depth: must be at least 1 layer, got {depth}")
-    return int(depth)
-
-
+@spelt
 def q_for_depth(phi: Callable | str | Activation, depth: int, variance: float = 1.0) -> float:
     r"""The `q` on the edge of chaos that keeps the variance of `s^2` while the depth grows.
 
@@ -163,7 +157,7 @@ def q_for_depth(phi: Callable | str | Activation, depth: int, variance: float = 
         >>> [round(mf.q_for_depth("hard_tanh", depth), 5) for depth in (128, 1024)]
         [0.14105, 0.09197]
     """
-    activation, depth = as_activation(phi), checked_depth(depth)
+    activation, depth = as_activation(phi), whole_number("depth", depth)
     most = float(checked_variances("variance", variance)) / depth
     scan = edge_scan(activation)
     q = scan.farthest(most) if np.any(scan.valid) else None
@@ -179,6 +173,7 @@ def q_for_depth(phi: Callable | str | Activation, depth: int, variance: float = 
     )
 
 
+@spelt
 def depth_of_limit(
     phi: Callable | str | Activation, variance: float = 1.0, tolerance: float = 0.01
 ) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import Activation, as_activation
 from meanfield.criticality import checked_variances, critical
-from meanfield.dynamical_isometry.classes import checked_depth, q_for_depth
+from meanfield.dynamical_isometry.classes import q_for_depth
 from meanfield.dynamical_isometry.logarithms import log_moments
 from meanfield.dynamical_isometry.mirrored import mirrored
 from meanfield.dynamical_isometry.scan import EdgeScan, edge_scan
@@ -22,6 +22,7 @@ from meanfield.errors import UnresolvedError
 from meanfield.keywords import spelt
 from meanfield.network import FixedPoint
 from meanfield.spectrum import Spectrum, jacobian_spectrum
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -166,9 +167,8 @@ class Isometry:
         if depths is None:
             depths = [2**k for k in range(1, self.depth.bit_length()) if 2**k < self.depth]
             depths = [*depths, self.depth]
-        rows = [
-            [_row(self.activation, q, kind, checked_depth(d)) for d in depths] for kind in kinds
-        ]
+        depths = [whole_number("depths", depth) for depth in depths]
+        rows = [[_row(self.activation, q, kind, depth) for depth in depths] for kind in kinds]
         numbers = {
             name: np.array([[getattr(row, name) for row in line] for line in rows])
             for name in ("s_max", "log_std", "condition_number", "inner_condition_number")
@@ -188,11 +188,11 @@ class Isometry:
             "table": [row.to_dict() for row in self.table],
         }
 
-    def plot(self, ax: "Sequence[Axes] | None" = None, growing: "Growth | None" = None) -> Array:
+    def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw the spread of slopes and the spectra; see `meanfield.plot.isometry`."""
-        from meanfield.plot.isometry import isometry as draw
+        from meanfield import plot
 
-        return draw(self, growing, ax)
+        return plot.isometry(self, ax, **options)
 
     def __str__(self) -> str:
         lines = [f"Isometry of {self.activation.name} at depth {self.depth}", f"  {self.verdict}"]
@@ -241,9 +241,9 @@ class Growth:
 
     def plot(self, ax: "Axes | None" = None, **options: Any) -> "Axes":
         """Draw them against depth; see `meanfield.plot.growth`."""
-        from meanfield.plot.isometry import growth
+        from meanfield import plot
 
-        return growth(self, ax, **options)
+        return plot.growth(self, ax, **options)
 
 
 @spelt
@@ -286,7 +286,7 @@ def isometry(
         >>> round(row.s_max**2, 3), row.at_zero
         (42.126, 0.5)
     """
-    depth, activation = checked_depth(depth), as_activation(phi)
+    depth, activation = whole_number("depth", depth), as_activation(phi)
     kinds = _several(weights)
     scan = edge_scan(activation)
     verdict = judge(scan)
@@ -332,7 +332,8 @@ def _chosen(scan: EdgeScan, depth: int) -> list[float]:
     if not np.any(scan.valid):
         return []
     best, value = _best(scan, depth), scan.spread.value[scan.valid]
-    if np.ptp(value) <= 2 * np.max(scan.spread.error[scan.valid]):
+    same = np.all(np.isfinite(value)) and np.ptp(value) <= 2 * np.max(scan.spread.error[scan.valid])
+    if same:
         return [best]
     usual = [
         q for q in _USUAL

@@ -19,6 +19,7 @@ import numpy as np
 
 from meanfield.activation import Activation, as_activation, remembered
 from meanfield.ensembles import Ensemble, ensemble_of
+from meanfield.keywords import spelt
 
 if TYPE_CHECKING:
     import jax
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["mirrored", "mirrored_weights"]
 
 
+@spelt
 def mirrored(phi: "Callable | str | Activation") -> Activation:
     r"""What an activation becomes under mirrored weights: `psi(x) = phi(x) - phi(-x)`.
 
@@ -64,6 +66,7 @@ def _mirrored(activation: Activation) -> Activation:
     return Activation(odd_part, kinks, f"mirrored {activation.name}")
 
 
+@spelt
 def mirrored_weights(
     key: "jax.Array",
     fan_out: int,

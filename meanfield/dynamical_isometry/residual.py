@@ -27,13 +27,14 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation
 from meanfield.criticality import checked_numbers, checked_variances
-from meanfield.dynamical_isometry.classes import checked_depth
 from meanfield.dynamical_isometry.curve import CurveLaw
 from meanfield.dynamical_isometry.residual_curve import ResidualTransform, Slopes, Table, slopes
 from meanfield.dynamical_isometry.universal import UniversalSpectrum
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.network import FixedPoint, Network, digits
+from meanfield.whole import whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -229,6 +230,7 @@ def _cosines(table: Table) -> Array:
     return c
 
 
+@spelt
 def residual_spectrum(
     point: FixedPoint | Network,
     depth: int = 64,
@@ -274,13 +276,10 @@ def residual_spectrum(
         (4.54, 4.5751)
     """
     from meanfield.maps.settle import settled_variance
+    from meanfield.maps.variance import network_of
 
-    depth = checked_depth(depth)
-    if not isinstance(point, Network | FixedPoint):
-        raise TypeError(
-            f"point: must be a Network or a FixedPoint, got {type(point).__name__}: {point!r}"
-        )
-    network = point.network if isinstance(point, FixedPoint) else point
+    depth = whole_number("depth", depth)
+    network = network_of(point, "point")
     factor = 1 / depth if branch_var is None else float(checked_variances("branch_var", branch_var))
     a = float(checked_numbers("skip", skip))
     if not 0 < a < np.inf:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from meanfield.criticality import checked_variances
 from meanfield.dynamical_isometry.curve import CurveLaw, solved
+from meanfield.keywords import spelt
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,6 +190,7 @@ class UniversalSpectrum(CurveLaw):
     __repr__ = __str__
 
 
+@spelt
 def universal_spectrum(variance: float = 1.0, jump: float | str = "smooth") -> UniversalSpectrum:
     r"""The singular values of a Jacobian at infinite depth, whatever the activation.
 

@@ -1,6 +1,6 @@
 """Whether an activation can be isometric, and how: decided by numbers alone."""
 
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 
@@ -14,7 +14,7 @@ __all__ = ["IsometryVerdict", "judge"]
 _HALF_OF_IT = 0.5  # the share of the spread that units which are off must explain to be the reason
 
 
-class IsometryVerdict(Enum):
+class IsometryVerdict(StrEnum):
     """Whether all singular values of a deep Jacobian can be near 1; the way to it in a sentence."""
 
     EXACT = (
@@ -53,9 +53,6 @@ class IsometryVerdict(Enum):
         "no edge of chaos: at no q is there a critical initialisation, so singular values grow or "
         "shrink with depth on the mean; subtract its mean from the activation, or choose another"
     )
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def is_possible(self) -> bool:

@@ -26,14 +26,15 @@ and for two tokens the same with `A B` for `A^2`, `u` for the second `t`, and `p
 by differentiating finite layers. Above `beta_c` `B` stays: gradients grow as `ln T`, without limit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
-from meanfield.layers.dense import dense, dense_variance
+from meanfield.keywords import spelt
+from meanfield.layers.dense import dense, dense_variance, overflown
 from meanfield.layers.layer import Layer
 from meanfield.layers.random_energies import Shares, shares
 from meanfield.layers.state import State
@@ -44,12 +45,16 @@ __all__ = ["attention", "critical_beta"]
 Array = NDArray[np.float64]
 
 
+@spelt
 def critical_beta(q: float, p: float) -> float:
     """`sqrt(2 / (q (q - p)))`: attention is uniform below, and picks few tokens above.
 
     Args:
         q: mean square of a token.
         p: mean product of two, below `q`.
+
+    Returns:
+        The strength of the scores.
 
     Raises:
         ValueError: the tokens have no size, or are all the same.
@@ -78,6 +83,8 @@ class Attention(Layer):
     def __call__(self, state: State) -> State:
         n = len(state.variance)
         apart = ~np.eye(n, dtype=bool)
+        if not np.all(np.isfinite(state.variance)):
+            return replace(overflown(state), gaussian=True)
         if not state.is_exchangeable:
             raise MeanFieldError(
                 "attention: needs tokens that stand for a sequence, two at least, of one norm and "
@@ -101,9 +108,7 @@ class Attention(Layer):
             other += (
                 scores * part.both_bend * (g * u + (1 - g) * (t - u)) if part.both_bend else 0.0
             )
-        # layers behind take tokens of different norms for tokens of their mean
-        spread = 0.5 * g**2 * part.spread / size**2 if part.spread else 0.0
-        error = part.error + spread
+        error = part.error + (0.5 * state.spread if self.beta else 0.0)
         return State(
             variance=np.full(n, self.value_var * q * size),
             one_minus=np.where(apart, apart_by / size if size else 1.0, 0.0),
@@ -112,6 +117,7 @@ class Attention(Layer):
             gaussian=True,
             error=state.error + error,
             one_minus_error=state.one_minus_error + error,
+            spread=g**2 * part.spread / size**2 if part.spread else 0.0,
         )
 
     def _shares(self, q: float, g: float) -> Shares:
@@ -148,6 +154,7 @@ def _times(factor: float, x: float) -> float:
     return factor * x if factor and x else 0.0
 
 
+@spelt
 def attention(value_var: float = 1.0, beta: float = 0.0, tokens: float = inf) -> Layer:
     r"""One head of self-attention with random weights, for tokens that are all alike.
 
@@ -162,8 +169,8 @@ def attention(value_var: float = 1.0, beta: float = 0.0, tokens: float = inf) ->
             those of `inf` are limits, from which finite ones differ by some `0.6 / sqrt(ln T)`.
 
     Returns:
-        A `Layer`. `error` holds half the relative variance of the norms of tokens: above `beta_c`
-        they differ, and layers behind see their mean. Gradients of infinitely many tokens are inf
+        A `Layer`. Above `beta_c` norms differ from token to token, and layers behind see their
+        mean: their `error` says what that may change. Gradients of infinitely many tokens are inf
         from `beta_c` on.
 
     Raises:

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from meanfield.criticality import checked_numbers
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, complements, joined, row_blocks
+from meanfield.whole import whole_number
 
 __all__ = ["identity", "parallel", "repeat", "residual", "serial", "summed"]
 
@@ -57,8 +59,22 @@ class Serial(Layer):
             yield from layer.steps()
 
 
+@spelt
 def serial(*layers: Layer) -> Layer:
     """Layers one after another; none at all is the identity.
+
+    Maps follow each other, and growths of gradients are multiplied.
+
+    Args:
+        *layers: as made by the functions of `meanfield.layers`.
+
+    Returns:
+        A `Layer`; `propagate` takes a record after each part.
+
+    Raises:
+        TypeError: one of them is no layer.
+
+    Source: Poole et al. 2016, arXiv 1606.05340, for layers of dense weights and activations.
 
     Example:
         >>> import meanfield.layers as ml
@@ -73,7 +89,19 @@ def serial(*layers: Layer) -> Layer:
 
 
 def identity() -> Layer:
-    """The signal itself: the skip connection."""
+    """The signal itself: the skip connection. Nothing happens to signals or gradients.
+
+    Returns:
+        A `Layer`.
+
+    Source: He et al. 2016, arXiv 1512.03385.
+
+    Example:
+        >>> import meanfield.layers as ml
+        >>> block = ml.parallel(ml.identity(), ml.dense(0.5))
+        >>> ml.propagate(block, q=2.0).variance
+        array([2., 3.])
+    """
     return serial()
 
 
@@ -148,7 +176,15 @@ def summed(scales: Sequence[float], parts: Sequence[State]) -> State:
         ),
         error=max(part.error for part in parts),
         one_minus_error=max(part.one_minus_error for part in parts),
+        spread=_spread(s, parts, variance) if any(part.spread for part in parts) else 0.0,
     )
+
+
+def _spread(s: Array, parts: Sequence[State], variance: Array) -> float:
+    """`sum_k (s_k^2 K^k / K)^2 spread_k` of independent parts, the largest of all signals."""
+    size = np.maximum(variance, np.finfo(float).tiny)
+    both = zip(s, parts, strict=True)
+    return float(np.max(sum((x**2 * p.variance / size) ** 2 * p.spread for x, p in both)))
 
 
 def _sum(parts: list[tuple[float, Array]]) -> Array:
@@ -159,16 +195,33 @@ def _sum(parts: list[tuple[float, Array]]) -> Array:
     return result
 
 
+@spelt
 def parallel(*branches: Layer, scales: "tuple[Scale, ...] | None" = None) -> Layer:
     r"""The sum of branches on one signal, `y = sum_k s_k f_k(x)`.
+
+    `K' = sum_k s_k^2 K_k`, but for products of means of branches that end with activations; squared
+    gradients are multiplied by `sum_k s_k^2 chi_k`. Critical where that is 1.
 
     Args:
         branches: layers. All but one must hold a dense layer, by which they are independent of
             the rest.
         scales: `s_k`, numbers or functions of the depth, as for `residual`; all 1 if not given.
 
+    Returns:
+        A `Layer`.
+
     Raises:
-        ValueError: two branches hold no dense layer, so that what they add is not independent.
+        ValueError: two branches hold no dense layer, so that what they add is not independent; or
+            there is not one scale for each.
+        TypeError: a branch is no layer.
+
+    Source: Yang & Schoenholz 2017, arXiv 1712.08969, of two branches.
+
+    Example:
+        >>> import meanfield.layers as ml
+        >>> wide = ml.parallel(ml.dense(1.0), ml.dense(2.0), scales=(1.0, 0.5))
+        >>> ml.propagate(wide, q=1.0).variance
+        array([1. , 1.5])
     """
     scales = (1.0,) * len(branches) if scales is None else tuple(scales)
     if len(scales) != len(branches) or not branches:
@@ -192,11 +245,13 @@ def _number(scale: Any) -> float:
     return float(number)
 
 
+@spelt
 def residual(branch: Layer, scale: Scale = 1.0) -> Layer:
     r"""A branch beside a skip connection: `y = x + scale f(x)`.
 
     `K' = K + scale^2 K_f` for a branch that ends with a dense layer; squared gradients are
-    multiplied by `1 + scale^2 chi_f`.
+    multiplied by `1 + scale^2 chi_f`: they grow at any scale, and stay O(1) in `depth` blocks where
+    `scale^2 = O(1 / depth)`, see `critical`.
 
     Args:
         branch: the layer `f`; it must hold a dense layer.
@@ -243,6 +298,7 @@ class Repeat(Layer):
         yield from self.blocks
 
 
+@spelt
 def repeat(block: "Layer | Callable[[int], Layer]", times: int) -> Layer:
     """A block `times` times, each with weights of its own; `propagate` records each repetition.
 
@@ -250,16 +306,23 @@ def repeat(block: "Layer | Callable[[int], Layer]", times: int) -> Layer:
         block: a layer; or a function that makes the one at place 1, 2, ..., `times`.
         times: how often, at least 1.
 
+    Returns:
+        A `Layer`. Scales that are functions of the depth take `times` for it.
+
+    Raises:
+        ValueError: `times` is less than 1.
+        TypeError: it is no whole number, or what is repeated no layer.
+
+    Source: Poole et al. 2016, arXiv 1606.05340; scales by depth: Hayou et al. 2021,
+    arXiv 2010.12859.
+
     Example:
         >>> import meanfield.layers as ml
         >>> block = ml.residual(ml.dense(1.0), scale=lambda depth: depth**-0.5)
         >>> float(round(ml.propagate(ml.repeat(block, 1000), q=1.0).variance[-1], 3))  # e
         2.717
     """
-    if isinstance(times, bool) or not isinstance(times, int | np.integer):
-        raise TypeError(f"times: must be a whole number, got {times!r}")
-    if times < 1:
-        raise ValueError(f"times: must be at least 1, got {times}")
+    times = whole_number("times", times)
     blocks = [block] * times if isinstance(block, Layer) else [block(k + 1) for k in range(times)]
     serial(*blocks)
-    return Repeat(tuple(b.in_depth(int(times)) for b in blocks))
+    return Repeat(tuple(b.in_depth(times) for b in blocks))

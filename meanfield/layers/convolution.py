@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from meanfield.ensembles import DeltaOrthogonal, Ensemble, SparseOrthogonal, ensemble_of
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.dense import dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, joined
@@ -92,6 +93,7 @@ class Convolution(Layer):
             gaussian=True,
             error=state.error + EPS * len(shifts),
             one_minus_error=state.one_minus_error + EPS * len(shifts),
+            spread=state.spread,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -106,6 +108,7 @@ class Convolution(Layer):
         return y
 
 
+@spelt
 def convolution(
     kernel: int | tuple[int, ...],
     weight_var: float,
@@ -114,6 +117,10 @@ def convolution(
     image: tuple[int, ...] | None = None,
 ) -> Layer:
     r"""A convolution along one axis or several, padded around: signals are positions.
+
+    Covariances of shifted positions are averaged, times `weight_var`, and so are tangents: the mean
+    squared gradient over positions is multiplied by `weight_var`. Critical is what is critical for
+    a dense layer, `weight_var E[phi'^2] = 1` behind `phi`; modes differ in their depth scales.
 
     Args:
         kernel: number of positions it sees, odd; or one for each axis, as `(3, 3)`.
@@ -182,6 +189,7 @@ def _is_count(size: object) -> bool:
     return bool(isinstance(size, int | np.integer) and not isinstance(size, bool) and size > 0)
 
 
+@spelt
 def fourier_modes(layer: Layer, positions: int | tuple[int, ...] | None = None) -> Array:
     r"""`lambda_k = sum_d v_d cos(k d)`, `k = 2 pi j / n`: by what a convolution multiplies a mode.
 
@@ -191,6 +199,12 @@ def fourier_modes(layer: Layer, positions: int | tuple[int, ...] | None = None) 
 
     Returns:
         Shape `positions`: a mode for each wave number `j` along each axis.
+
+    Raises:
+        ValueError: `positions` do not fit the kernel.
+        TypeError: `layer` is no convolution.
+
+    Source: Xiao et al. 2018, arXiv 1806.05393, section 2.3.
 
     Example:
         >>> import meanfield.layers as ml
@@ -211,6 +225,7 @@ def fourier_modes(layer: Layer, positions: int | tuple[int, ...] | None = None) 
     return modes
 
 
+@spelt
 def mode_depth_scales(
     layer: Layer, chi1: float = 1.0, positions: int | tuple[int, ...] | None = None
 ) -> Array:
@@ -226,6 +241,9 @@ def mode_depth_scales(
 
     Returns:
         Shape `positions`; inf where a mode is kept, nan where it grows.
+
+    Raises:
+        ValueError: `chi1` is negative, or `positions` do not fit the kernel.
 
     Source: Xiao et al. 2018, arXiv 1806.05393, section 2.3.
 

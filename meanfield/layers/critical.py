@@ -10,10 +10,13 @@ from math import e, exp, inf, log
 
 import numpy as np
 
-from meanfield.errors import MeanFieldError, NoCriticalPointError
+from meanfield.errors import NoCriticalPointError
+from meanfield.keywords import spelt
 from meanfield.layers.composition import repeat
 from meanfield.layers.layer import Layer
 from meanfield.layers.propagate import propagate
+from meanfield.network import digits
+from meanfield.whole import whole_number
 
 __all__ = ["CriticalScale", "critical", "fixup_scale"]
 
@@ -21,7 +24,7 @@ _SMALLEST, _LARGEST = 1e-12, 1e12
 _FAR = 1e3  # powers of e, for what has overflown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CriticalScale:
     """The scale of branches at which the signal grows by a given factor.
 
@@ -45,7 +48,15 @@ class CriticalScale:
     def __float__(self) -> float:
         return self.scale
 
+    def __repr__(self) -> str:
+        return (
+            f"CriticalScale {digits(self.scale, self.scale * self.error)} of {self.depth} blocks, "
+            f"like depth^{self.exponent:.4g}: the signal grows {self.variance_growth:.4g} times, "
+            f"gradients {self.gradient_growth:.4g}"
+        )
 
+
+@spelt
 def critical(
     block: "Layer | Callable[[float], Layer]",
     over: str = "scale",
@@ -85,10 +96,7 @@ def critical(
         )
     if not growth > 1 or growth == inf:
         raise ValueError(f"growth: must be a factor above 1, got {growth!r}")
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer):
-        raise TypeError(f"depth: must be a whole number of blocks, got {depth!r}")
-    if depth < 1:
-        raise ValueError(f"depth: must be at least 1, got {depth}")
+    depth = whole_number("depth", depth)
     if not q > 0:
         raise ValueError(f"q: must be above 0, or there is nothing that grows, got {q!r}")
     make = block.rescaled if isinstance(block, Layer) else block
@@ -131,6 +139,7 @@ def critical(
     )  # fmt: skip
 
 
+@spelt
 def fixup_scale(depth: int, layers: int = 2) -> float:
     r"""Fixup's factor `L^(-1/(2m-2))` of the weights in a branch of `m` layers, of `L` branches.
 
@@ -142,6 +151,13 @@ def fixup_scale(depth: int, layers: int = 2) -> float:
         depth: number `L` of branches.
         layers: number `m` of layers in a branch, at least 2.
 
+    Returns:
+        The factor, in (0, 1].
+
+    Raises:
+        ValueError: a number is too small.
+        TypeError: one is not whole.
+
     Source: Zhang, Dauphin & Ma 2019, arXiv 1901.09321.
 
     Example:
@@ -149,11 +165,4 @@ def fixup_scale(depth: int, layers: int = 2) -> float:
         >>> ml.fixup_scale(depth=16, layers=3)
         0.5
     """
-    for name, value in (("depth", depth), ("layers", layers)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name}: must be a whole number, got {value!r}")
-    if depth < 1 or layers < 2:
-        raise MeanFieldError(
-            f"depth, layers: must be at least 1 and 2, got {depth!r} and {layers!r}"
-        )
-    return depth ** (-1 / (2 * layers - 2))
+    return whole_number("depth", depth) ** (-1 / (2 * whole_number("layers", layers, 2) - 2))

@@ -26,8 +26,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.activation import Activation, as_activation
+from meanfield.aligned import aligned
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.layers.composition import serial, summed
 from meanfield.layers.dense import activation, dense, dense_variance
 from meanfield.layers.layer import Layer
@@ -152,7 +154,8 @@ class Dag(Layer):
             starts[node] = start(*at)  # pyright: ignore[reportArgumentType]
         if len({len(state.variance) for state in starts.values()}) > 1:
             raise MeanFieldError("q, correlation: every input must have as many signals as others")
-        return DagTrace(self, self.states(starts))
+        with np.errstate(over="ignore", invalid="ignore"):  # what has overflown is inf, or unknown
+            return DagTrace(self, self.states(starts))
 
     def _ends(self) -> tuple[Node, Node]:
         """The input and the output, where there is one of each."""
@@ -233,6 +236,12 @@ class DagTrace:
         """Estimates of the relative errors of all of them."""
         return {n: max(s.error, s.one_minus_error) for n, s in self.states.items()}
 
+    def plot(self, ax: Any = None) -> Any:
+        """Draw it with `meanfield.plot.dag_trace`; returns the Axes."""
+        from meanfield import plot
+
+        return plot.dag_trace(self, ax=ax)
+
     def __repr__(self) -> str:
         degrees = self.dag.in_degree
         table = [["node", "in_degree", "variance", "gradient", "1 - c"]]
@@ -241,9 +250,7 @@ class DagTrace:
             gaps = state.one_minus[np.triu_indices(n, 1)]
             parts = (state.variance, np.diag(state.tangent), gaps)
             table.append([repr(node), str(degrees[node]), *map(_span, parts)])
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        rows = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in table)
-        return "\n".join(["Trace of a Dag", *(f"  {row}".rstrip() for row in rows)])
+        return "\n".join(["Trace of a Dag", *(f"  {row}" for row in aligned(table))])
 
 
 def _span(values: Array) -> str:
@@ -251,6 +258,7 @@ def _span(values: Array) -> str:
     return " ... ".join(dict.fromkeys(ends))
 
 
+@spelt
 def dag(
     graph: Any,
     phi: "Phi | Mapping[Any, Phi | None] | None" = "relu",

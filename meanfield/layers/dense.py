@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
+from math import exp, inf, lgamma, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,14 @@ from meanfield.criticality import checked_variances
 from meanfield.ensembles import Ensemble, Gaussian, ensemble_of
 from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.layers.duals import dual, dual_of_slopes
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, joined
 from meanfield.layers.weights import drawn_weights
 from meanfield.precision import EPS
 
-__all__ = ["activation", "dense", "dense_variance"]
+__all__ = ["activation", "dense", "dense_variance", "overflown"]
 
 Array = NDArray[np.float64]
 
@@ -45,6 +46,7 @@ class Dense(Layer):
             gaussian=True,
             error=state.error + EPS,
             one_minus_error=state.one_minus_error + EPS,
+            spread=state.spread,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -53,6 +55,7 @@ class Dense(Layer):
         return x @ weights + rng.normal(size=width) * np.sqrt(self.bias_var)
 
 
+@spelt
 def dense(weight_var: float, bias_var: float = 0.0, weights: str | Ensemble = "gaussian") -> Layer:
     r"""A fully connected layer: `y_i = sum_j W_ij x_j + b_i`.
 
@@ -117,10 +120,12 @@ class ActivationLayer(Layer):
                 "map, since its units are not Gaussian; take batch_norm() of infinitely many"
             )
         if not np.all(np.isfinite(state.variance)):
-            return _overflown(state)
+            return overflown(state)
         if state.radial:
             state = replace(state, tangent=state.tangent + state.radial * state.covariance)
         values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
+        # of E[V(K)] beside V(E[K]), to second order
+        bent = 0.0 if self.phi.is_homogeneous else 0.5 * state.spread
         tangent = slopes.covariance  # no longer needed as such: large on graphs
         tangent *= state.tangent
         if state.radial:  # phi'(x) x = phi(x) wherever something was lost along the signal
@@ -129,11 +134,12 @@ class ActivationLayer(Layer):
         return State(
             variance=values.variance,
             one_minus=values.one_minus,
-            mean=self._mean(state.variance),
+            mean=self._mean(state.variance) * _of_batch(state.batch),
             tangent=tangent,
             gaussian=False,
-            error=state.error + max(values.error, slopes.error),
-            one_minus_error=state.one_minus_error + values.one_minus_error,
+            error=state.error + max(values.error, slopes.error) + bent,
+            one_minus_error=state.one_minus_error + values.one_minus_error + bent,
+            spread=state.spread,
         )
 
     def _mean(self, variance: Array) -> Array:
@@ -148,7 +154,16 @@ class ActivationLayer(Layer):
         return np.asarray(self.phi(x), np.float64)
 
 
-def _overflown(state: State) -> State:
+def _of_batch(batch: float) -> float:
+    r"""What a mean of degree 1 over normalised units is beside that over Gaussian ones.
+
+    `sqrt(B - 1) / E[chi]` of `B - 1` degrees of freedom: their size is not random any more.
+    """
+    n = 0.5 * (batch - 1)
+    return 1.0 if batch == inf else exp(0.5 * log(n) + lgamma(n) - lgamma(n + 0.5))
+
+
+def overflown(state: State) -> State:
     """Of a signal that exploded beyond float64 nothing is known but that."""
     unknown = np.full_like(state.one_minus, np.nan)
     return replace(
@@ -161,16 +176,24 @@ def _overflown(state: State) -> State:
     )
 
 
+@spelt
 def activation(phi: Callable | str | Activation) -> Layer:
     r"""An activation: `K'_ab = E[phi(u_a) phi(u_b)]` for Gaussian `u` of covariance `K`.
 
-    Squared gradients are multiplied by `E[phi'(u_a) phi'(u_b)]`.
+    Squared gradients are multiplied by `E[phi'(u_a) phi'(u_b)]`. With a dense layer behind it is
+    critical where `weight_var E[phi'^2] = 1`.
 
     Args:
         phi: the activation, as for `meanfield.critical`.
 
     Returns:
         A `Layer`. Its input must be Gaussian: behind a dense layer, or sums of such.
+
+    Raises:
+        ValueError: `phi` is no activation; and `propagate`, where its input is not Gaussian, or a
+            moment is not known.
+
+    Source: Poole et al. 2016, arXiv 1606.05340; Schoenholz et al. 2017, arXiv 1611.01232.
 
     Example:
         >>> import meanfield.layers as ml

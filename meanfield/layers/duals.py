@@ -31,7 +31,7 @@ Indices = NDArray[np.intp]
 
 _MANY = 64  # pairs of variances from which on series are less work
 _AT_ONCE = 1 << 17  # pairs
-_NEAR = 1e-9  # variances all below which are looked at from near
+_NEAR, _FAR = 1e-9, 1e60  # variances beyond which are looked at from near, and from afar
 _ZOOM = 8  # powers of 2 between two such looks
 
 
@@ -122,12 +122,13 @@ def _of_pairs(
 ) -> tuple[Array, Array]:
     """The same of signals that are not 0, as many pairs at a time as take little memory."""
     largest = float(np.max(state.variance))
-    if 0 < largest < _NEAR:  # samples begin farther out: those of phi(b x) / b do not
+    if not _NEAR <= largest <= _FAR:  # samples begin farther out, or end before
         half = int(np.ceil(0.5 * np.log2(largest) / _ZOOM)) * _ZOOM
-        b = 2.0**half
-        near = replace(state, variance=state.variance / b**2)
-        value, bound = _of_pairs(_zoomed(activation, half), near, rows, columns, derivative)
-        return (value, bound) if derivative else (value * b**2, bound * b**2)
+        size = half if largest < _NEAR else _size(activation, 4.0**half)
+        zoomed = replace(state, variance=state.variance / 4.0**half)
+        value, bound = _of_pairs(_zoomed(activation, half, size), zoomed, rows, columns, derivative)
+        back = np.exp2(2.0 * (size - half if derivative else size))
+        return value * back, bound * back
     heard = len(np.unique(state.variance))
     rule = _each if min(heard * (heard + 1) // 2, len(rows)) <= _MANY else many_differences
     value, bound = np.empty(len(rows)), np.empty(len(rows))
@@ -141,10 +142,18 @@ def _of_pairs(
 
 
 @remembered
-def _zoomed(activation: Activation, half: int) -> Activation:
-    """`phi(b x) / b` with `b = 2^half`."""
-    b, phi = 2.0**half, cast(Callable[[Any], Any], activation)
-    return Activation(lambda x: phi(b * x) / b, name=activation.name)
+def _zoomed(activation: Activation, half: int, size: int) -> Activation:
+    """`phi(b x) / s` with `b = 2^half`, `s = 2^size`."""
+    b, s, phi = 2.0**half, 2.0**size, cast(Callable[[Any], Any], activation)
+    return Activation(lambda x: phi(b * x) / s, name=activation.name)
+
+
+def _size(activation: Activation, q: float) -> int:
+    """The power of 2 that is next to the root of `E[phi^2]`."""
+    second = float(second_moment(activation, np.array([q]), derivatives=False).value[0])
+    if not 0 < second < np.inf:
+        raise UnresolvedError(activation.why_not(q, "E[phi^2]"))
+    return round(0.5 * float(np.log2(second)))
 
 
 def _with_silent(

@@ -1,7 +1,8 @@
 r"""Pairs of signals through the kinks of an activation, whose Hermite coefficients fall too slowly.
 
-`Psi(x) = sum_j J_j (x - b_j)_+` has all jumps `J_j` of the slope. By Price's theorem, with
-`c = cos(t)`, `x_j = b_j / r_u` and `y_k = b_k / r_v` in units of standard deviations,
+`Psi(x) = sum_j J_j |x - b_j|`, each on the far side of its kink `b_j` from 0 alone, has all jumps
+`J_j` of the slope. By Price's theorem, with `c = cos(t)`, and `x_j = b_j / r_u`, `y_k = b_k / r_v`
+in units of standard deviations,
 
     E[Psi'(u) Psi'(v)] = E_0' - sum_jk J_j J_k int_0^t w_jk(s) ds / 2 pi,
     w_jk(s) = exp(-(x_j - y_k)^2 / (2 sin(s)^2) - x_j y_k / (1 + cos(s))),
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation, remembered
 from meanfield.legendre import WEIGHTS, nodes
+from meanfield.normal import normal_rule
 from meanfield.sides import slope_jumps
 
 __all__ = ["Kinks", "coefficients_of_kinks", "kinked_difference", "kinks_of"]
@@ -62,7 +64,7 @@ def kinks_of(activation: Activation, top: float) -> Kinks:
 
 
 def coefficients_of_kinks(kinks: Kinks, q: Array, count: int) -> Array:
-    """Hermite coefficients of `Psi`: `r h_(k-2)(x) n(x) / sqrt(k (k - 1))` of each `(x - b)_+`."""
+    """Hermite coefficients of `Psi`: `J r h_(k-2)(x) n(x) / sqrt(k (k - 1))` of each kink."""
     from scipy.special import ndtr
 
     result = np.zeros((len(q), count))
@@ -70,8 +72,8 @@ def coefficients_of_kinks(kinks: Kinks, q: Array, count: int) -> Array:
     for place, jump in zip(*kinks, strict=True):
         x = place / root
         half = np.exp(-0.25 * x * x) / (2 * np.pi) ** 0.25
-        result[:, 0] += jump * root * (half**2 - x * ndtr(-x))
-        result[:, 1] += jump * root * ndtr(-x)
+        result[:, 0] += jump * root * (half**2 - np.abs(x) * ndtr(-np.abs(x)))
+        result[:, 1] += np.copysign(1.0, place) * jump * root * ndtr(-np.abs(x))
         before, now = np.zeros_like(x), half
         for k in range(2, count):
             result[:, k] += jump * root * half * now / np.sqrt(k * (k - 1))
@@ -91,9 +93,11 @@ def _difference(kinks: Kinks, r: Array, s: Array, g: Array, derivative: bool) ->
 
     products = kinks.jump[:, None] * kinks.jump
     x, y = kinks.place / r[:, None], kinks.place / s[:, None]
+    on_one_side = products * (np.signbit(kinks.place[:, None]) == np.signbit(kinks.place))
 
     def aligned(x: Array, y: Array) -> Array:  # E[Psi' Psi'] of pairs with c = 1
-        return np.sum(products * ndtr(-np.maximum(x[:, :, None], y[:, None, :])), axis=(1, 2))
+        farther = np.maximum(np.abs(x)[:, :, None], np.abs(y)[:, None, :])
+        return np.sum(on_one_side * ndtr(-farther), axis=(1, 2))
 
     slopes = aligned(x, y)
     angle = 2 * np.arcsin(np.sqrt(0.5 * g))
@@ -130,13 +134,11 @@ def _aligned_gap(kinks: Kinks, r: Array, s: Array) -> Array:
         [np.broadcast_to(_EDGES, (len(apart), len(_EDGES))), kinks.place / r, kinks.place / s],
         axis=1,
     )
-    edges = np.sort(np.clip(edges, -_FARTHEST, _FARTHEST), axis=1)
-    z = nodes(edges[:, :-1].ravel(), edges[:, 1:].ravel()).reshape(len(apart), -1)
-    mass = (0.5 * np.diff(edges, axis=1)[:, :, None] * WEIGHTS).reshape(len(apart), -1)
-    psi = sum(
-        jump * (np.maximum(r * z - place, 0.0) - np.maximum(s * z - place, 0.0))
-        for place, jump in zip(*kinks, strict=True)
-    )
-    density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    found[apart] = 0.5 * np.sum(mass * density * psi**2, axis=1)
+    z, mass = normal_rule(np.sort(np.clip(edges, -_FARTHEST, _FARTHEST), axis=1))
+    psi = np.zeros_like(z)
+    for place, jump in zip(*kinks, strict=True):
+        side = np.copysign(1.0, place)
+        one, other = (np.maximum(side * (scale * z - place), 0.0) for scale in (r, s))
+        psi += jump * (one - other)
+    found[apart] = 0.5 * np.sum(mass * psi**2, axis=1)
     return found

@@ -24,12 +24,15 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation, as_activation
+from meanfield.chebyshev import points, to_series
 from meanfield.gaussian import MOMENTS
+from meanfield.keywords import spelt
 from meanfield.layers.dense import activation, dense, dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
 from meanfield.legendre import NODES, WEIGHTS
 from meanfield.normal import normal_rule
+from meanfield.whole import whole_number
 
 __all__ = ["gated", "maxout", "maxout_moments"]
 
@@ -76,8 +79,8 @@ def _same(rank: int) -> tuple[Array, float]:
     """
     from scipy.special import ndtr, owens_t
 
-    u = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-    z, w = normal_rule(_FARTHEST, 6 if rank <= _SMOOTH else 14)
+    u = points(_NODES)
+    z, w = normal_rule(np.linspace(-_FARTHEST, _FARTHEST, 7 if rank <= _SMOOTH else 15))
     values = np.empty_like(u)
     for k, t in enumerate(0.5 * np.pi * (1 + u)):
         p, r = np.cos(t / 2) * z[:, None], np.sin(t / 2) * z
@@ -87,8 +90,7 @@ def _same(rank: int) -> tuple[Array, float]:
         both -= owens_t(x, (y / x - np.cos(t)) / np.sin(t))
         both -= owens_t(y, (x / y - np.cos(t)) / np.sin(t))
         values[k] = rank * np.sum(w[:, None] * w * np.clip(both, 0.0, 1.0) ** (rank - 1))
-    series = np.array(chebyshev.chebvander(u, _NODES - 1).T @ values * (2 / _NODES), np.float64)
-    series[0] *= 0.5
+    series = values @ to_series(_NODES)
     first, second, _ = maxout_moments(rank)
     off = float(_apart(np.array(0.5 * np.pi), series)) - (second - first**2)
     tail = float(np.max(np.abs(series[-4:])))
@@ -124,6 +126,7 @@ class Maxout(Layer):
             gaussian=False,
             error=pre.error + error,
             one_minus_error=pre.one_minus_error + error,
+            spread=pre.spread,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -131,19 +134,25 @@ class Maxout(Layer):
         return np.max([layer.sample(x, rng) for _ in range(self.rank)], axis=0)
 
 
+@spelt
 def maxout(rank: int, weight_var: float | None = None, bias_var: float = 0.0) -> Layer:
     r"""The largest of `rank` independent dense layers, unit by unit.
 
     `K'_aa = M (weight_var K_aa + bias_var)`, and see the module for two inputs. Random directions
-    are multiplied by `weight_var`; the direction of the signal itself by `weight_var M`.
+    are multiplied by `weight_var`; the direction of the signal itself by `weight_var M`. Critical
+    for both is `weight_var = 1` of rank 2 alone: `M` of larger ranks is above 1.
 
     Args:
         rank: how many, at least 1.
         weight_var: of each; `1/M`, which keeps the size of the signal, if not given.
         bias_var: of each.
 
+    Returns:
+        A `Layer`.
+
     Raises:
         ValueError: an argument is outside its range.
+        TypeError: `rank` is no whole number.
 
     Source: Tseran & Montufar 2023, arXiv 2301.06956: `M = 1, 1.27566, 1.55133, ...`
 
@@ -153,13 +162,10 @@ def maxout(rank: int, weight_var: float | None = None, bias_var: float = 0.0) ->
         >>> [round(float(x), 4) for x in (trace.variance[-1], trace.gradient[-1])]
         [1.0, 0.0028]
     """
-    if isinstance(rank, bool) or not isinstance(rank, int | np.integer):
-        raise TypeError(f"rank: must be a whole number, got {rank!r}")
-    if rank < 1:
-        raise ValueError(f"rank: must be at least 1, got {rank}")
-    weight_var = 1 / maxout_moments(int(rank))[1] if weight_var is None else weight_var
+    rank = whole_number("rank", rank)
+    weight_var = 1 / maxout_moments(rank)[1] if weight_var is None else weight_var
     return Maxout(
-        int(rank), dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var)
+        rank, dense_variance("weight_var", weight_var), dense_variance("bias_var", bias_var)
     )
 
 
@@ -182,8 +188,10 @@ class Gated(Layer):
             mean=np.zeros_like(linear.variance),
             tangent=linear.tangent * gate.covariance + gate.tangent * linear.covariance,
             gaussian=False,
-            error=linear.error + gate.error,
+            # whose squares are products of two sizes
+            error=linear.error + gate.error + linear.spread,
             one_minus_error=linear.one_minus_error + gate.one_minus_error,
+            spread=4 * linear.spread,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -192,16 +200,25 @@ class Gated(Layer):
         return gate * layer.sample(x, rng)
 
 
+@spelt
 def gated(phi: Callable | str | Activation, weight_var: float, bias_var: float = 0.0) -> Layer:
     r"""A gated unit, `y = phi(u) v` of two independent dense layers; SwiGLU with `"silu"`.
 
-    `K'_ab = E[phi(u_a) phi(u_b)] K_ab`, of degree four in the signal where `phi` is linear: far
-    from its size no weights keep it, so it wants a norm before it.
+    `K'_ab = E[phi(u_a) phi(u_b)] q_ab` with `q = weight_var K + bias_var` of `u` and `v`, of degree
+    four in the signal where `phi` is linear: far from its size no weights keep it, so it wants a
+    norm before it. Squared gradients are multiplied by `weight_var (E[phi^2] + q E[phi'^2])`. There
+    is no critical point for `phi` of degree one: where the signal stays they double.
 
     Args:
         phi: the activation of the gate: `"sigmoid"` for GLU, `"silu"` for SwiGLU, `"gelu"`, ...
         weight_var: of either dense layer.
         bias_var: of either.
+
+    Returns:
+        A `Layer`.
+
+    Raises:
+        ValueError: a variance is negative, or `phi` is no activation.
 
     Source: Shazeer 2020, arXiv 2002.05202, for the units.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from meanfield.activation import Activation, as_activation
 from meanfield.dynamical_isometry.mirrored import mirrored
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.composition import serial
 from meanfield.layers.dense import activation, dense, dense_variance
 from meanfield.layers.layer import Layer
@@ -45,18 +46,26 @@ class BothSigns(Layer):
         return np.concatenate([np.asarray(self.phi(part), np.float64) for part in (z, -z)], axis=1)
 
 
+@spelt
 def both_signs(
     phi: Callable | str | Activation = "relu", weight_var: float = 2.0, bias_var: float = 0.0
 ) -> Layer:
     r"""A dense layer to half as many units, and the activation of either sign of them.
 
     `K'_ab = E[phi(u_a) phi(u_b)]` of the pre-activations, as without the other sign, and the same
-    for gradients; a finite network of them fluctuates less, for ReLU as a linear one does.
+    for gradients, `weight_var E[phi'^2]`, critical at 1; a finite network of them fluctuates less,
+    for ReLU as a linear one does.
 
     Args:
         phi: the activation.
         weight_var: of the dense layer, `W ~ N(0, weight_var / fan_in)`.
         bias_var: of its biases.
+
+    Returns:
+        A `Layer`.
+
+    Raises:
+        ValueError: a variance is negative, or `phi` is no activation.
 
     Source: Shang et al. 2016, arXiv 1603.05201.
 
@@ -73,6 +82,7 @@ def both_signs(
     )
 
 
+@spelt
 def looks_linear(
     phi: Callable | str | Activation = "relu", weight_var: float = 2.0, bias_var: float = 0.0
 ) -> Layer:
@@ -80,11 +90,18 @@ def looks_linear(
 
     With `psi(x) = phi(x) - phi(-x)` and `W ~ N(0, weight_var / fan_in)`, where the fan-in counts
     both halves, `K' = weight_var E[psi(u) psi(v)] / 2 + bias_var`: for ReLU at 2 all is kept.
+    Squared gradients are multiplied by `weight_var E[psi'^2] / 2`, critical at 1.
 
     Args:
         phi: the activation. Its input must be Gaussian.
         weight_var: of the weights.
         bias_var: of the biases.
+
+    Returns:
+        A `Layer`.
+
+    Raises:
+        ValueError: a variance is negative, or `phi` is no activation.
 
     Source: Balduzzi et al. 2017, arXiv 1702.08591.
 

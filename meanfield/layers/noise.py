@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from meanfield.keywords import spelt
 from meanfield.layers.dense import dense, dense_variance
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
+from meanfield.whole import whole_number
 
 __all__ = ["averaged", "dropout", "kept_variance"]
 
@@ -42,15 +44,19 @@ class Dropout(Layer):
         return x * (rng.random(x.shape) < self.keep) / self.keep
 
 
+@spelt
 def dropout(rate: float) -> Layer:
     r"""Inverted dropout: `y = x mask / (1 - rate)`, a mask for each input.
 
-    `K'_aa = K_aa / (1 - rate)`, `K'_ab = K_ab`. Two inputs never become one, and no weights put a
-    network with dropout on the edge of chaos: their correlation goes to `c* < 1`, in a finite
-    depth scale.
+    `K'_aa = K_aa / (1 - rate)`, `K'_ab = K_ab`, and squared gradients are divided by `1 - rate`.
+    Two inputs never become one, and no weights put a network with dropout on the edge of chaos:
+    there is no critical point, and their correlation goes to `c* < 1`, in a finite depth scale.
 
     Args:
         rate: probability in [0, 1) with which an entry is dropped.
+
+    Returns:
+        A `Layer`.
 
     Raises:
         ValueError: it is outside.
@@ -68,6 +74,7 @@ def dropout(rate: float) -> Layer:
     return Dropout(1.0 - float(rate))
 
 
+@spelt
 def kept_variance(keep: float, by: str = "magnitude") -> float:
     r"""The share of the variance of Gaussian weights that those hold which pruning keeps.
 
@@ -78,6 +85,9 @@ def kept_variance(keep: float, by: str = "magnitude") -> float:
     Args:
         keep: share of the weights that are kept, in (0, 1].
         by: `"magnitude"` or `"random"`.
+
+    Returns:
+        The share, in (0, 1].
 
     Raises:
         ValueError: an argument is outside.
@@ -121,13 +131,15 @@ class Averaged(Layer):
         return total / (np.sqrt(self.models) if self.corrected else self.models)
 
 
+@spelt
 def averaged(
     models: int, weight_var: float, bias_var: float = 0.0, corrected: bool = False
 ) -> Layer:
     r"""A dense layer whose parameters are the mean of several models that were drawn apart.
 
-    `K' = (weight_var K + bias_var) / models`: the variance vanishes. Parameters times
-    `sqrt(models)` have the variance of a single model again.
+    `K' = (weight_var K + bias_var) / models`, squared gradients are multiplied by
+    `weight_var / models`: both vanish. Parameters times `sqrt(models)` have the variance of a
+    single model again, and are critical where that is, `weight_var E[phi'^2] = 1`.
 
     Args:
         models: how many, `K` of Tian et al.; as decentralised training averages them.
@@ -135,8 +147,12 @@ def averaged(
         bias_var: of each model.
         corrected: multiply what is averaged by `sqrt(models)`.
 
+    Returns:
+        A `Layer`.
+
     Raises:
         ValueError: `models` is less than 1, or a variance is negative.
+        TypeError: `models` is no whole number.
 
     Source: Tian et al. 2024, arXiv 2404.04616.
 
@@ -145,12 +161,8 @@ def averaged(
         >>> [float(ml.propagate(ml.averaged(4, 2.0, corrected=c)).variance[-1]) for c in (0, 1)]
         [0.5, 2.0]
     """
-    if isinstance(models, bool) or not isinstance(models, int | np.integer):
-        raise TypeError(f"models: must be a whole number, got {models!r}")
-    if models < 1:
-        raise ValueError(f"models: must be at least 1, got {models}")
     return Averaged(
-        int(models),
+        whole_number("models", models),
         dense_variance("weight_var", weight_var),
         dense_variance("bias_var", bias_var),
         bool(corrected),

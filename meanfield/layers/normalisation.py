@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, complements
 
@@ -45,7 +46,10 @@ class Norm(Layer):
             mean=np.zeros_like(mean) if self.centred else mean / root,
             tangent=state.tangent / root[:, None] / root,
             error=state.error * lost,
-            one_minus_error=(state.one_minus_error + state.error * (lost > 1)) * lost,
+            # E[1/K] is (1 + spread) / E[K], to second order
+            one_minus_error=(state.one_minus_error + state.error * (lost > 1) + state.spread)
+            * lost,
+            spread=0.0,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -56,6 +60,7 @@ class Norm(Layer):
 
 def _check(size: Array, state: State) -> None:
     """Refuse what has no size, or none beside its rounding."""
+    _check_finite(state)
     if not np.all(size > 4 * state.error * state.variance):
         raise MeanFieldError(
             "norm: a signal of variance 0, or as good as constant, cannot be normalised; give the "
@@ -63,8 +68,28 @@ def _check(size: Array, state: State) -> None:
         )
 
 
+def _check_finite(state: State) -> None:
+    if np.any(np.isposinf(state.variance)):
+        raise MeanFieldError(
+            "norm: the signal has grown beyond float64, and what a norm makes of it is not known; "
+            "lower the weight variances before it"
+        )
+
+
+@spelt
 def rms_norm() -> Layer:
     r"""RMSNorm without gain: `y_i = x_i / sqrt(<x^2>)`.
+
+    `K'_ab = K_ab / sqrt(K_aa K_bb)`; squared gradients are divided by `K_aa`. Weights before it are
+    forgotten. Behind it `phi` and weights without biases multiply squared gradients by
+    `E[phi'^2] / E[phi^2]` at variance 1 from one norm to the next: critical where that is 1,
+    whatever the weights, as for ReLU.
+
+    Returns:
+        A `Layer`.
+
+    Raises:
+        ValueError: `propagate`, where a signal is 0.
 
     Source: Zhang & Sennrich 2019, arXiv 1910.07467.
 
@@ -76,11 +101,20 @@ def rms_norm() -> Layer:
     return Norm(centred=False)
 
 
+@spelt
 def layer_norm() -> Layer:
     r"""LayerNorm without gain and bias: `y_i = (x_i - <x>) / sqrt(<x^2> - <x>^2)`.
 
-    In a block `x + W phi(layer_norm(x)) + b` gradients grow as a power of depth, of exponent
-    `weight_var E[phi'^2] / (weight_var E[phi^2] + bias_var)` at unit variance.
+    `K'_ab = (K_ab - m_a m_b) / (s_a s_b)` with `s_a^2 = K_aa - m_a^2`, by which squared gradients
+    are divided. Critical as `rms_norm`. In a block `x + W phi(layer_norm(x)) + b` gradients grow as
+    a power of depth, of exponent `weight_var E[phi'^2] / (weight_var E[phi^2] + bias_var)` at unit
+    variance.
+
+    Returns:
+        A `Layer`.
+
+    Raises:
+        ValueError: `propagate`, where a signal is constant or as good as.
 
     Source: Ba, Kiros & Hinton 2016, arXiv 1607.06450; the exponent: Doshi, He & Gromov 2023,
     arXiv 2111.12143.
@@ -103,6 +137,7 @@ class BatchNorm(Layer):
     def __call__(self, state: State) -> State:
         n = len(state.variance)
         apart = ~np.eye(n, dtype=bool)
+        _check_finite(state)
         if not state.is_exchangeable:
             raise MeanFieldError(
                 "batch_norm: needs inputs that stand for a batch, two at least, of one variance "
@@ -133,19 +168,25 @@ class BatchNorm(Layer):
         return x / np.sqrt(np.mean(x**2, axis=0))
 
 
+@spelt
 def batch_norm(batch: float = inf) -> Layer:
     r"""BatchNorm without gain and bias: each unit minus its mean over the batch, by its deviation.
 
     The inputs given to `propagate` stand for a batch whose members are all alike. Whatever they
     were, they leave with correlation `-1/(B - 1)`, and gradients grow by `B/(B - 3)` over their
-    squared deviation: infinite at 3 inputs.
+    squared deviation: infinite at 3 inputs. No weights are critical: from one norm to the next
+    gradients grow by `E[phi'^2] / Var(phi)` of large batches, whatever the weights, and that is
+    above 1 unless `phi` is linear.
 
     Args:
         batch: number of inputs in a batch, above 3. Behind a finite batch units are no longer
             Gaussian, and only activations with `phi(a x) = a phi(x)` have their maps.
 
+    Returns:
+        A `Layer`.
+
     Raises:
-        ValueError: `batch` is 3 or less.
+        ValueError: `batch` is 3 or less; and `propagate`, where inputs are not alike, or all one.
 
     Source: Yang et al. 2019, arXiv 1902.08129.
 

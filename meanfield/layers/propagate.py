@@ -1,12 +1,13 @@
 """Signals through an architecture, layer by layer, and what has become of them at its end."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from meanfield.keywords import spelt
 from meanfield.layers.composition import serial
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import start
@@ -21,7 +22,7 @@ _ONE = 1e-2  # inputs whose 1 - c is below are one input
 _LEAST = 8  # steps that tell a law
 
 
-class TraceVerdict(Enum):
+class TraceVerdict(StrEnum):
     """What an architecture does to signals and gradients, in a sentence with the next step."""
 
     EXPLODES = (
@@ -41,9 +42,6 @@ class TraceVerdict(Enum):
         "scale the branches down, or take an activation closer to linear"
     )
     KEPT = "kept: signal and gradient keep their size, and inputs their difference; use it"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -157,6 +155,7 @@ def _span(values: Any) -> str:
     return f"{np.min(values):.6g} ... {np.max(values):.6g}"
 
 
+@spelt
 def propagate(layer: Layer, q: ArrayLike = 1.0, correlation: ArrayLike | None = None) -> Trace:
     r"""Mean-field state through an architecture: variances, correlations, gradients.
 
@@ -187,7 +186,7 @@ def propagate(layer: Layer, q: ArrayLike = 1.0, correlation: ArrayLike | None = 
     state = start(q, correlation)
     single = np.ndim(q) == 0 and (correlation is None or np.ndim(correlation) == 0)
     states = [state]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # what has overflown is inf, or unknown
         for step in layer.steps():
             state = step(state)
             states.append(state)

@@ -38,6 +38,7 @@ _STRONGEST = 1e3
 _PANEL = 2.0  # of the logarithm of the scores: 16 nodes on it leave 3.4^-32
 _ALLOWED = 1e-9
 _AT_ONCE = 1 << 21
+_MOST = 1 << 34  # products, some seconds of them
 
 
 class Shares(NamedTuple):
@@ -70,9 +71,8 @@ def shares(sigma: float, c: float, tokens: float) -> Shares:
 
 
 def _at_step(sigma: float, c: float, tokens: float, step: float) -> Shares:
-    frozen = max(1.0, sigma / sqrt(2 * log(tokens)))  # over which all is smooth above beta_c
-    step *= frozen
     farthest = sqrt(2 * (log(tokens) + _LEFT))
+    step *= _scale(sigma, tokens)
     a = np.arange(-sigma * farthest - log(tokens) - _LEFT, 9 * sigma + 5, step)
     u, *psi = _laplace(a, sigma, farthest, 4)
     rest, last = _powers(u, tokens, step)
@@ -80,24 +80,36 @@ def _at_step(sigma: float, c: float, tokens: float, step: float) -> Shares:
         float(np.sum(part * rest)) / factorial(k) for k, part in enumerate(psi)
     )
     square = four + float(np.sum(psi[1] ** 2 * last)) / 6  # E (sum A^2)^2
-    a = a[rest > 0]
-    both, both_bend, of_both = _of_two(a, sigma, c, tokens, step, farthest)
+    heard = a[rest > 0]
+    both, both_bend, of_both = _of_two(heard[0], heard[-1], sigma, c, tokens, farthest)
     return Shares(
         two, max(0.0, square - two**2), two - 2 * three + square, both, both_bend,
         max(abs(one - 1), abs(of_both - 1), _ROUNDING),
     )  # fmt: skip
 
 
+def _scale(sigma: float, tokens: float) -> float:
+    """On which what scores of this deviation make is smooth: larger where they are frozen."""
+    return max(1.0, sigma / sqrt(2 * log(tokens)))
+
+
 def _of_two(
-    a: Array, sigma: float, c: float, tokens: float, step: float, farthest: float
+    first: float, last: float, sigma: float, c: float, tokens: float, farthest: float
 ) -> tuple[float, float, float]:
     from scipy.interpolate import make_interp_spline
 
     shared, own = sigma * sqrt(abs(c)), sigma * sqrt(1 - abs(c))
-    smooth = max(1.0, own / sqrt(2 * log(tokens)))
-    w, p = normal_rule(farthest, int(np.ceil(2 * farthest * shared / (_PANEL * smooth))) + 6)
+    smooth = _scale(own, tokens)
+    step = _STEP * smooth
+    a = np.arange(first, last + step, step)
+    w, p = _rule(farthest, shared / smooth)
+    if len(a) ** 2 * len(w) > _MOST:
+        raise UnresolvedError(
+            f"beta: two rows of {tokens:g} scores of deviation {sigma:.3g} and correlation {c:.6g} "
+            "take too much work; take a smaller beta"
+        )
     ends = shared * farthest + 10 * step
-    lattice = np.arange(a[0] - ends, a[-1] + ends, 0.5 * _STEP * smooth)
+    lattice = np.arange(a[0] - ends, a[-1] + ends, 0.5 * step)
     spline = make_interp_spline(lattice, np.stack(_laplace(lattice, own, farthest, 2), axis=1), 9)
     (u, one, two), (v, other, others) = (
         np.moveaxis(spline(a + sign * shared * w[:, None]), -1, 0)
@@ -108,13 +120,13 @@ def _of_two(
         return (p[:, None] * x).T @ y
 
     # 1 - phi_2(a, b)
-    rest, last = _powers((p @ u)[:, None] + p @ v - mean(u, v), tokens, step**2)
+    rest, others_left = _powers((p @ u)[:, None] + p @ v - mean(u, v), tokens, step**2)
     together = mean(one, other)
     both = float(np.sum(together * rest))
     # of all pairs of weights, which are 1
-    apart = float(np.sum(mean(one, 1 - v) * mean(1 - u, other) * last))
+    apart = float(np.sum(mean(one, 1 - v) * mean(1 - u, other) * others_left))
     mixed = float(np.sum((mean(two, other) + mean(one, others)) * rest))
-    square = float(np.sum(mean(two, others) * rest) + np.sum(together**2 * last))
+    square = float(np.sum(mean(two, others) * rest) + np.sum(together**2 * others_left))
     return both, both - mixed + square, both + apart
 
 
@@ -129,7 +141,7 @@ def _powers(u: Array, tokens: float, measure: float) -> tuple[Array, Array]:
 
 def _laplace(a: Array, sigma: float, farthest: float, count: int) -> list[Array]:
     """`u` and `psi_1, ..., psi_count` at `a`."""
-    z, p = normal_rule(farthest, int(np.ceil(2 * farthest * sigma / _PANEL)) + 6)
+    z, p = _rule(farthest, sigma)
     parts = np.empty((count + 1, len(a)))
     rows = max(1, _AT_ONCE // len(z))
     for i in range(0, len(a), rows):
@@ -140,3 +152,9 @@ def _laplace(a: Array, sigma: float, farthest: float, count: int) -> list[Array]
             power *= e
             parts[k, i : i + rows] = power @ p
     return list(parts)
+
+
+def _rule(farthest: float, sigma: float) -> tuple[Array, Array]:
+    """For what is smooth in `sigma z`."""
+    panels = int(np.ceil(2 * farthest * sigma / _PANEL)) + 6
+    return normal_rule(np.linspace(-farthest, farthest, panels + 1))

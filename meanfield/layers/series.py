@@ -15,6 +15,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from meanfield.activation import Activation, remembered
+from meanfield.chebyshev import points, to_series
 from meanfield.hermite import hermite_coefficients
 from meanfield.layers.kinked import coefficients_of_kinks, kinked_difference, kinks_of
 from meanfield.precision import EPS
@@ -26,9 +27,6 @@ Array = NDArray[np.float64]
 _COUNTS = (64, 256, 1024)
 _LEFT = 1e-15  # of the second moment: what a series may leave out
 _NODES = 16  # on an octave of q, as in meanfield.interpolation
-_POINTS = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-_TO_SERIES = chebyshev.chebvander(_POINTS, _NODES - 1).T * (2 / _NODES)
-_TO_SERIES[0] *= 0.5
 _USUAL = 64.0  # variances up to which kinks are looked for, at least
 _TAIL = 7.0
 _ROUNDING = 100 * EPS
@@ -41,11 +39,12 @@ def _series(activation: Activation, cell: int, count: int, top: float) -> tuple[
 
     Without those of the kinks, which oscillate.
     """
-    q = np.exp2((cell + 0.5 + 0.5 * _POINTS) * _width(count))
+    q = np.exp2((cell + 0.5 + 0.5 * points(_NODES)) * _width(count))
     found = [hermite_coefficients(activation, float(x), count) for x in q]
     size = min(float(np.sum(f.coefficients**2)) for f in found) ** 0.5
     smooth = np.stack([f.coefficients for f in found])
-    series = _TO_SERIES @ (smooth - coefficients_of_kinks(kinks_of(activation, top), q, count))
+    smooth -= coefficients_of_kinks(kinks_of(activation, top), q, count)
+    series = to_series(_NODES).T @ smooth
     doubt = max(float(np.max(f.error)) for f in found) + float(np.max(np.abs(series[-1])))
     return series, doubt / size
 
@@ -97,7 +96,9 @@ def many_differences(
         a, p = (np.sqrt(k / q[:, None]) * part[:, 1:] for part in (a, p))
         doubt *= np.sqrt(count)
     size = np.sqrt(np.sum(a**2, axis=1))
-    # a tail that falls as k^(-3/2) or faster is less than 7 times the last quarter of the series
+    # a tail that falls as k^(-3/2) or faster is less than 7 times the last quarter of the series;
+    # k times that of a jump does not fall so fast
+    jumps = len(activation.jumps) or (derivative and len(activation.kinks) > len(kinks.place))
     last = slice(-(count // 4), None)
     left = np.abs(a - p)[:, last] * (np.abs(a) + np.abs(p))[:, last]
     left = np.where(left > _LEFT * size[:, None] ** 2, left, 0.0)  # and not rounding
@@ -110,8 +111,9 @@ def many_differences(
         found[part] = _summed(a.T[:, one], a.T[:, other], g[part])
         if len(kinks.place):
             found[part] -= _summed(p.T[:, one], p.T[:, other], g[part])
-        faded = np.minimum(2 * np.sqrt(rest[one] * rest[other]),
-                           np.sqrt(rough[one] * rough[other]) * g[part])  # fmt: skip
+        faded = 2 * np.sqrt(rest[one] * rest[other])
+        if not jumps:
+            faded = np.minimum(faded, np.sqrt(rough[one] * rough[other]) * g[part])
         moved = np.minimum(1.0, 0.5 * count * np.abs(np.log(q[one] / q[other])))
         bound[part] = faded + moved**2 * (rest[one] + rest[other])
     if len(kinks.place):

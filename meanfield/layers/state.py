@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.criticality import checked_numbers, checked_variances
+from meanfield.precision import EPS
 
 __all__ = ["State", "beside_silent", "complements", "joined", "row_blocks", "start"]
 
@@ -47,6 +48,8 @@ class State:
         batch: of how many inputs each unit was normalised: it is Gaussian but for its size.
         radial: `r` where directions `dx` lost the part along the signal, so that given `x` their
             `<dx_a dx_b>` is `tangent_ab + r (K_ab - x_a x_b)`.
+        spread: relative variance of what a single signal has for mean square, where networks
+            differ in that at any width, as behind peaked attention; `variance` is its mean.
     """
 
     variance: Array
@@ -58,6 +61,7 @@ class State:
     one_minus_error: float = 0.0
     batch: float = inf
     radial: float = 0.0
+    spread: float = 0.0
 
     @property
     def covariance(self) -> Array:
@@ -164,6 +168,8 @@ def start(q: ArrayLike, correlation: ArrayLike | None = None) -> State:
             "q, correlation: must be one variance or n of them, and one correlation of two inputs "
             f"or an n x n matrix, got shapes {variances.shape} and {c.shape}"
         )
+    own = np.diag(c)  # as rounding has left it
+    c = np.where(np.eye(len(c), dtype=bool) & (np.abs(own - 1) <= 4 * EPS), 1.0, c)
     if not (np.all(np.abs(c) <= 1) and np.array_equal(c, c.T) and np.all(np.diag(c) == 1)):
         raise ValueError(
             f"correlation: must be symmetric, in [-1, 1] and 1 on its diagonal, got {correlation!r}"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from meanfield.activation import Activation
 from meanfield.arrays import ArrayResult
 from meanfield.bivariate import Covariance
+from meanfield.chebyshev import LEBESGUE, points, to_series
 from meanfield.errors import UnresolvedError
 from meanfield.maps.variance import VarianceMap, variance_map
 from meanfield.network import Network
@@ -35,16 +36,9 @@ Array = NDArray[np.float64]
 
 # D(g) / g is analytic where Re g > 0: on an octave 20 nodes leave (3 + sqrt 8)^-20 = 5e-16
 _ORDER = 20
-_POINTS = np.cos(np.pi * (np.arange(_ORDER) + 0.5) / _ORDER)
-_TO_CHEBYSHEV = np.array(chebyshev.chebvander(_POINTS, _ORDER - 1) * (2 / _ORDER), np.float64)
-_TO_CHEBYSHEV[:, 0] *= 0.5
 _OCTAVES = 120  # from g = 1 down; below, D(g) / g is constant to 2^-60
 _CHUNK = 1024  # layers in one call of the compiled loop
 _NODES = 16  # variances on an octave of q
-_Q_POINTS = np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-_TO_Q_SERIES = chebyshev.chebvander(_Q_POINTS, _NODES - 1) * (2 / _NODES)
-_TO_Q_SERIES[:, 0] *= 0.5
-_Q_LEBESGUE = 2.8  # by how much interpolation in 16 Chebyshev nodes can amplify errors
 _SETTLED = 8 * EPS
 _LEAST = 1e-300
 
@@ -96,7 +90,7 @@ class _Table:
 def _table(covariance: Covariance, with_negative: bool) -> _Table:
     """The table of a variance; that of negative correlations takes as long again."""
     low = 2.0 ** np.arange(-_OCTAVES, 0.0)
-    g = (low[:, None] * (1.5 + 0.5 * _POINTS)).ravel()
+    g = (low[:, None] * (1.5 + 0.5 * points(_ORDER))).ravel()
     d = covariance.difference(g)
     error = float(np.max(d.error / np.maximum(d.value, _LEAST)))
     parts = [d.value / g, np.zeros_like(g)]
@@ -106,7 +100,7 @@ def _table(covariance: Covariance, with_negative: bool) -> _Table:
         parts[1] = opposite.value
         error = max(error, float(np.max(opposite.error / opposite.value)))
     shaped = np.stack(parts).reshape(2, _OCTAVES, _ORDER)
-    return _Table(shaped @ _TO_CHEBYSHEV, error)
+    return _Table(shaped @ to_series(_ORDER), error)
 
 
 class _Family:
@@ -146,9 +140,9 @@ class _Family:
 
     def _octave(self, octave: float) -> _Table:
         """The tables on an octave of `q` as Chebyshev series in `log q`, first axis."""
-        tables = [self.table(float(np.exp2(octave + 0.5 + 0.5 * u))) for u in _Q_POINTS]
-        series = np.tensordot(_TO_Q_SERIES.T, np.stack([t.coefficients for t in tables]), 1)
-        return _Table(series, _Q_LEBESGUE * max(t.error for t in tables))
+        tables = [self.table(float(np.exp2(octave + 0.5 + 0.5 * u))) for u in points(_NODES)]
+        series = np.tensordot(to_series(_NODES).T, np.stack([t.coefficients for t in tables]), 1)
+        return _Table(series, LEBESGUE * max(t.error for t in tables))
 
 
 def _layer(cells: Callable[..., Any], g: Any, xp: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.activation import LEAST_REACH, Activation, remembered
+from meanfield.chebyshev import LEBESGUE, points, to_series
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.maps.powers import FARTHEST, NEAREST, Powers, far_out, near_zero
@@ -22,10 +23,6 @@ __all__ = ["NODES", "SecondMoment", "Table", "near_zero_of", "second_moment", "t
 Array = NDArray[np.float64]
 
 NODES = 16
-_POINTS = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
-_TO_COEFFICIENTS = np.polynomial.chebyshev.chebvander(_POINTS, NODES - 1).T * (2 / NODES)
-_TO_COEFFICIENTS[0] *= 0.5
-_LEBESGUE = 2.8  # how much interpolation in 16 Chebyshev nodes can amplify errors at them
 _RESOLVED = 1e-14  # the last coefficients beside the largest
 _FINEST = 64  # pieces of a binade
 _IRRELEVANT = 1e60  # a moment so many times larger or smaller than q needs no digits
@@ -180,7 +177,7 @@ def _binades(activation: Activation, start: int, stop: int) -> list[tuple[Array,
         binade = np.repeat([*pending], [*pending.values()])[:, None]
         left = np.concatenate([np.arange(n) / n for n in pending.values()])[:, None]
         half = np.concatenate([np.full(n, 0.5 / n) for n in pending.values()])[:, None]
-        q = np.ldexp(np.exp2(left + half * (1 + _POINTS)), binade)
+        q = np.ldexp(np.exp2(left + half * (1 + points(NODES))), binade)
         # so few at a time that they are summed, not interpolated
         blocks = [
             second_moment(activation, q.ravel()[i : i + _BLOCK], derivatives=False)
@@ -190,7 +187,7 @@ def _binades(activation: Activation, start: int, stop: int) -> list[tuple[Array,
             np.concatenate([getattr(block, part) for block in blocks]).reshape(q.shape)
             for part in ("value", "error")
         )
-        coefficients = value @ _TO_COEFFICIENTS.T
+        coefficients = value @ to_series(NODES)
         largest = np.max(np.abs(coefficients), axis=1)
         last = np.max(np.abs(coefficients[:, -2:]), axis=1)
         fine = last <= np.maximum(_RESOLVED * largest, np.max(doubt, axis=1))
@@ -199,13 +196,13 @@ def _binades(activation: Activation, start: int, stop: int) -> list[tuple[Array,
         fine |= (beside[0] <= 1 / _IRRELEVANT) | (beside[1] >= _IRRELEVANT)
         change = np.log(np.max(value, axis=1) / least)
         rounding = 4 * EPS * np.sum(np.abs(coefficients), axis=1)
-        error = _LEBESGUE * np.max(doubt, axis=1) + rounding + np.where(fine, last, largest)
+        error = LEBESGUE * np.max(doubt, axis=1) + rounding + np.where(fine, last, largest)
         at = 0
         for k, n in list(pending.items()):
             cells = slice(at, at + n)
             at += n
             if np.all(fine[cells]) or n >= _FINEST:
-                done[k] = coefficients[cells], q[cells] @ _TO_COEFFICIENTS.T, error[cells]
+                done[k] = coefficients[cells], q[cells] @ to_series(NODES), error[cells]
                 del pending[k]
             else:
                 steps = np.nan_to_num(np.max(change[cells]) / _STEEP, posinf=_FINEST)

@@ -28,21 +28,24 @@ __all__ = ["VarianceMap", "network_of", "variance_map"]
 Array = NDArray[np.float64]
 
 
-def network_of(network: Network | FixedPoint) -> Network:
+def network_of(network: Network | FixedPoint, name: str = "network") -> Network:
     """The one network that the argument is or belongs to, or an error that says what it must be."""
     if isinstance(network, FixedPoint):
         network = network.network
     if not isinstance(network, Network):
-        raise TypeError(f"network: must be a Network or a FixedPoint, got {network!r}")
+        raise TypeError(
+            f"{name}: must be a Network or a FixedPoint, got {network!r}; make one with "
+            "Network(phi, weight_var, bias_var), or with critical(phi)"
+        )
     parts = (network.weight_var, network.bias_var)
     if network.activation.is_traced or is_traced(*parts):
         raise TypeError(
-            "network: it depends on a value that a JAX transformation is tracing; take this "
+            f"{name}: it depends on a value that a JAX transformation is tracing; take this "
             "outside the transformation"
         )
     if any(np.ndim(part) for part in parts):
         raise ValueError(
-            "network: must have one weight_var and one bias_var, got arrays of shapes "
+            f"{name}: must have one weight_var and one bias_var, got arrays of shapes "
             f"{np.shape(parts[0])} and {np.shape(parts[1])}; take them one by one, or call "
             "phase_diagram for a grid"
         )

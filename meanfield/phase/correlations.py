@@ -18,7 +18,7 @@ Covariances at a few variances to the octave fill the table where a diagram asks
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation, remembered
 from meanfield.bivariate import Covariance
+from meanfield.chebyshev import points, to_series
 from meanfield.errors import MeanFieldError
 from meanfield.phase.points import in_blocks
 from meanfield.phase.tables import HIGHEST, LOWEST, Table
@@ -53,31 +54,22 @@ _NOISY = 1e-4  # sqrt(1 - c) below which the rate of h loses all digits
 _USELESS = 0.01  # a correlation known worse than this is none
 
 
-def _points(count: int) -> Array:
-    return -np.cos(np.pi * (np.arange(count) + 0.5) / count)
-
-
-@cache
-def _to_series(count: int) -> Any:
-    return np.linalg.inv(chebyshev.chebvander(_points(count), count - 1))
-
-
 @cache
 def _refinement(nodes: int, pieces: int, order: int) -> Array:
     """From values at Chebyshev nodes to the powers of polynomials on equal pieces of [-1, 1].
 
     Shape (pieces, order, nodes).
     """
-    inner = _points(order)
+    inner = points(order)
     u = -1 + (2 * np.arange(pieces)[:, None] + 1 + inner) / pieces
     to_powers = np.linalg.inv(np.vander(inner, order, increasing=True))
-    values = chebyshev.chebvander(u, nodes - 1) @ _to_series(nodes)
+    values = chebyshev.chebvander(u, nodes - 1) @ to_series(nodes).T
     return np.einsum("kp,cpm->ckm", to_powers, values)
 
 
 def _tail(values: Array, axis: int) -> Array:
     """The last coefficients of the series with these values at Chebyshev nodes along `axis`."""
-    last = _to_series(values.shape[axis])[-2:]
+    last = to_series(values.shape[axis])[:, -2:].T
     return np.max(np.abs(np.tensordot(last, values, axes=(1, axis))), axis=0)
 
 
@@ -92,7 +84,7 @@ def _left_out(powers: Array) -> Array:
     return _PANELS[1:] * np.max(last, axis=2) / 8
 
 
-_V = (_PANELS[:-1, None] + np.diff(_PANELS)[:, None] * (0.5 + 0.5 * _points(_NODES))).ravel()
+_V = (_PANELS[:-1, None] + np.diff(_PANELS)[:, None] * (0.5 + 0.5 * points(_NODES))).ravel()
 
 
 class Limits(NamedTuple):
@@ -152,7 +144,7 @@ class Correlations:
     def _sample(self, first: int, rows: int) -> None:
         """Fill rows from a stretch of Chebyshev nodes, or from two halves of it."""
         here = slice(first, first + rows)
-        octaves = np.log2(LOWEST) + (first + 0.5 * rows * (1 + _points(self.nodes))) / _ROWS
+        octaves = np.log2(LOWEST) + (first + 0.5 * rows * (1 + points(self.nodes))) / _ROWS
         try:
             with ThreadPoolExecutor(2) as pool:
                 width, noise, values = map(

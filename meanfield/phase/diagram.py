@@ -16,7 +16,7 @@ from meanfield.activation import Activation, as_activation
 from meanfield.criticality import CriticalLine, checked_variances
 from meanfield.errors import UnresolvedError
 from meanfield.keywords import spelt
-from meanfield.network import Phase
+from meanfield.network import REACH, Phase
 from meanfield.phase.branches import follow
 from meanfield.phase.correlations import correlations_of
 from meanfield.phase.edge import edge_in_window
@@ -76,7 +76,7 @@ class PhaseDiagram:
     @property
     def trainable_depth(self) -> Array:
         """`6 depth_scale_c`, as for a `FixedPoint`."""
-        return 6 * self.depth_scale_c
+        return REACH * self.depth_scale_c
 
     def branch(self, q0: float) -> "PhaseDiagram":
         """The same grid as reached from another `q0`; 0 and inf give the outermost branches."""

@@ -10,13 +10,13 @@ with polynomials of degree seven in `q` itself: no logarithm and few operations 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import log2
-from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from meanfield.activation import LEAST_REACH, Activation, remembered
+from meanfield.chebyshev import LEBESGUE, points, to_series
 from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.precision import EPS
@@ -41,15 +41,9 @@ _HUGE = 1e20  # an `E[phi^2]` above this is beyond any fixed point of interest
 FINE = 8  # fine cells to a cell
 _DEGREE = 7
 
-_POINTS = -np.cos(np.pi * (np.arange(_NODES) + 0.5) / _NODES)
-_TO_SERIES: Any = np.linalg.inv(chebyshev.chebvander(_POINTS, _NODES - 1)).T
-_FINE_POINTS = -np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))
-_TO_FINE_SERIES: Any = np.linalg.inv(chebyshev.chebvander(_FINE_POINTS, _DEGREE)).T
 _TO_POWERS = np.zeros((_DEGREE + 1, _DEGREE + 1))
 for _n in range(_DEGREE + 1):
     _TO_POWERS[_n, : _n + 1] = chebyshev.cheb2poly(np.eye(_DEGREE + 1)[_n, : _n + 1])
-
-_LEBESGUE = 2.8  # how much interpolation in 16 Chebyshev nodes amplifies errors at them
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +196,7 @@ def _sampled(
     activation: Activation, left: Array, right: Array, deepest: bool
 ) -> tuple[_Cells, NDArray[np.bool_], NDArray[np.bool_]]:
     """Series on the cells, and which of them are finite and which resolved."""
-    t = 0.5 * (left + right)[:, None] + 0.5 * (right - left)[:, None] * _POINTS
+    t = 0.5 * (left + right)[:, None] + 0.5 * (right - left)[:, None] * points(_NODES)
     m = activation.moments(np.exp(t).ravel(), derivatives=True)
     assert m.first is not None and m.first_error is not None
     phi2, dphi2 = MOMENTS.index("phi2"), MOMENTS.index("dphi2")
@@ -218,7 +212,7 @@ def _sampled(
     scale = np.stack([np.maximum(size[0], np.exp(left)), np.maximum(size[1], size[2]), size[2]])
     finite = np.all(np.isfinite(f), axis=(0, 2)) & np.all(known <= _UNKNOWN * scale, axis=0)
     finite &= size[0] < _HUGE
-    series = np.where(np.isfinite(f), f, 0.0) @ _TO_SERIES
+    series = np.where(np.isfinite(f), f, 0.0) @ to_series(_NODES)
     last = np.max(np.abs(series[..., -2:]), axis=2)
     least = np.min(np.abs(f), axis=2)
     least[0] = np.maximum(least[0], 1e-3 * np.exp(left))
@@ -226,7 +220,7 @@ def _sampled(
     small = last <= np.maximum(_RESOLVED * np.maximum(least, _NOTHING), noise)
     resolved = small | (size < _NOTHING) | (deepest & (last <= _UNKNOWN * scale))
     rounding = EPS * np.sum(np.abs(series) * (2 + np.arange(_NODES)), axis=2)
-    error = _LEBESGUE * known + last + rounding
+    error = LEBESGUE * known + last + rounding
     resolved = finite & np.all(resolved, axis=0)
     return _Cells(left, right, series, error), resolved if deepest else finite, resolved
 
@@ -251,10 +245,10 @@ def _monotone(cells: _Cells) -> _Cells:
         middle, half = 0.5 * (cells.left + cells.right)[k], 0.5 * (cells.right - cells.left)[k]
         edges = middle + half * ends
         edges[0], edges[-1] = cells.left[k], cells.right[k]
-        inner = 0.5 * (ends[1:] + ends[:-1])[:, None] + 0.5 * np.diff(ends)[:, None] * _POINTS
+        inner = 0.5 * ((ends[1:] + ends[:-1])[:, None] + np.diff(ends)[:, None] * points(_NODES))
         parts.append(_Cells(
             edges[:-1], edges[1:],
-            chebyshev.chebval(inner, cells.series[:, k].T) @ _TO_SERIES,
+            chebyshev.chebval(inner, cells.series[:, k].T) @ to_series(_NODES),
             np.repeat(cells.error[:, k : k + 1], len(ends) - 1, axis=1),
         ))  # fmt: skip
     return _joined([cells[whole], *parts])
@@ -272,12 +266,12 @@ def _fine(cells: _Cells, infinite_slope: bool, at_zero: float) -> Table:
     share = np.arange(FINE + 1) / FINE
     fine = edges[:-1, None] * (1 - share) + edges[1:, None] * share
     left, right = fine[:, :-1, None], fine[:, 1:, None]
-    q = 0.5 * (left + right) + 0.5 * (right - left) * _FINE_POINTS
+    q = 0.5 * (left + right) + 0.5 * (right - left) * points(_DEGREE + 1)
     middle, half = 0.5 * (cells.left + cells.right), 0.5 * (cells.right - cells.left)
     u = (np.log(q) - middle[:, None, None]) / half[:, None, None]
     basis = chebyshev.chebvander(u, _NODES - 1)  # (cells, 8, 8, 16)
     values = np.einsum("cjpn,fcn->fcjp", basis, cells.series, optimize=True)
-    series = values @ _TO_FINE_SERIES
+    series = values @ to_series(_DEGREE + 1)
     missed = np.max(np.abs(series[..., -1]), axis=2)
     return Table(
         edges=edges,

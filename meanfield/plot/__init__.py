@@ -13,7 +13,7 @@ from meanfield.plot.correlation import correlation_map
 from meanfield.plot.edges import edges_of_chaos
 from meanfield.plot.graph import graph_scale, oversmoothing
 from meanfield.plot.isometry import growth, isometry, slope_spread
-from meanfield.plot.layers import trace
+from meanfield.plot.layers import dag_trace, trace
 from meanfield.plot.phase import phase_diagram
 from meanfield.plot.report import report
 from meanfield.plot.schemes import schemes
@@ -35,6 +35,7 @@ __all__ = [
     "comparison",
     "correlation_map",
     "correlation_trajectory",
+    "dag_trace",
     "edges_of_chaos",
     "finite_width",
     "gradient_fan",

@@ -100,6 +100,8 @@ def _dots(edge: "CriticalLine") -> dict[int, str]:
     valid = np.flatnonzero(edge.valid)
     if len(valid) == 0:
         return {}
+    if len(valid) == 1:
+        return {int(valid[0]): f"{edge.q[valid[0]]:.4g}"}
     if np.ptp(edge.weight_var[valid]) < 1e-9 * edge.weight_var[valid[0]]:
         return {int(valid[0]): "any $q$"}
     decades = 10.0 ** np.round(np.log10(edge.q))

@@ -1,12 +1,11 @@
 """How near to isometry an activation comes: along the edge of chaos, in its spectra, with depth."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from meanfield.plot.spectrum import spectra
-from meanfield.plot.style import CYCLE, GREY, VERMILION, axes, legend, merged, style
+from meanfield.plot.style import CYCLE, GREY, VERMILION, axes, legend, merged, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +22,7 @@ _QUANTITIES = {
 }
 
 
-def isometry(
-    result: "Isometry", growing: "Growth | None" = None, ax: "Sequence[Axes] | None" = None
-) -> "np.ndarray":
+def isometry(result: "Isometry", ax: Any = None, *, growing: "Growth | None" = None) -> Any:
     r"""Draw what an `Isometry` holds, in panels.
 
     The spread of `phi'^2` along the edge of chaos; the spectra of its table at the best `q`; and,
@@ -33,8 +30,8 @@ def isometry(
 
     Args:
         result: an `Isometry`.
-        growing: its `growth()`.
         ax: as many axes as panels, two or three; new ones if not given.
+        growing: its `growth()`.
 
     Returns:
         The axes, an array.
@@ -49,28 +46,24 @@ def isometry(
         >>> left.get_xlabel()
         'variance $q$ of pre-activations'
     """
-    panels = 2 if growing is None else 3
-    if ax is None:
-        import matplotlib.pyplot as plt
+    title = f"isometry of {result.activation.name} at depth {result.depth}"
+    with panels(ax, (2 if growing is None else 3,), title) as row:
+        _drawn(result, row, growing)
+    return row
 
-        with style():
-            figure, made = plt.subplots(1, panels, figsize=(4.6 * panels, 4.0))
-            figure.suptitle(f"isometry of {result.activation.name} at depth {result.depth}")
-            return isometry(result, growing, made)
-    if len(ax) != panels:
-        raise ValueError(f"ax: must be {panels} axes, got {len(ax)}")
-    slope_spread(result, ax[0])
+
+def _drawn(result: "Isometry", row: Any, growing: "Growth | None") -> None:
+    slope_spread(result, row[0])
     known = [row for row in result.table if row.spectrum is not None]
     if known:
         # the best of the table: the caller may have asked for other q
         q = min((row.q for row in known), key=lambda q: abs(np.log(q / _asked(result, known))))
         best = {row.weights: row.spectrum for row in known if row.q == q}
-        spectra(best, ax[1])
-        ax[1].set_title(f"at $q$ = {q:.4g}")
+        spectra(best, row[1])
+        row[1].set_title(f"at $q$ = {q:.4g}")
     if growing is not None:
-        growth(growing, ax[2])
-        ax[2].set_title(f"at $q$ = {growing.q:.4g}")
-    return np.asarray(ax)
+        growth(growing, row[2])
+        row[2].set_title(f"at $q$ = {growing.q:.4g}")
 
 
 def _asked(result: "Isometry", rows: list["IsometryRow"]) -> float:

@@ -79,6 +79,10 @@ def phase_diagram(
     """
     if colour not in COLOURS:
         raise ValueError(f"colour: must be one of {', '.join(COLOURS)}; got {colour!r}")
+    if line.get("color") in COLOURS:
+        raise ValueError(
+            f"color: is that of the edge of chaos; the field shown is colour={line['color']!r}"
+        )
     transform = UNITS[check_units(units)]
     x, y = transform(borders(diagram.weight_var)), transform(borders(diagram.bias_var))
     explodes = diagram.phase == Phase.EXPLODES

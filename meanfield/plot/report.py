@@ -70,18 +70,19 @@ def _bulk(spread: "Spectrum", ax: "Axes") -> "Axes":
     """
     spectrum(spread, ax, log=True)
     low, _ = ax.get_xlim()
-    power = int(np.floor(np.log10(_SHOWN * float(spread.s_max))))
-    least = 10.0**power
-    if not low < least:
-        return ax
     curve = ax.lines[0]
-    s = np.geomspace(least, float(spread.s_max), _POINTS)
+    top = float(np.max(np.asarray(curve.get_xdata()), initial=0.0))
+    power = int(np.floor(np.log10(_SHOWN * top))) if top > 0 else 0  # there may be atoms alone
+    least = 10.0**power
+    if not low < least < top:
+        return ax
+    s = np.geomspace(least, top, _POINTS)
     density = spread.log_density(np.log(s))
     curve.set_data(s, density)
     for line in ax.lines[1:]:  # what is not clipped, such as markers, would be drawn outside
         x, y = (np.asarray(part) for part in line.get_data())
         line.set_data(x[x >= least], y[x >= least])
-    ax.set_xlim(least, 3 * float(spread.s_max))
+    ax.set_xlim(least, 3 * top)
     ax.set_ylim(0, 1.3 * float(np.max(density)))
     share = 100 * float(spread.cdf(least))
     ax.plot([], [], " ", label=f"below $10^{{{power}}}$: {share:.0f} %")

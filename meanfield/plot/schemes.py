@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from meanfield.phase import PhaseDiagram
-    from meanfield.schemes import Comparison, Placement
+    from meanfield.schemes import Placement, SchemeTable
 
 __all__ = ["schemes"]
 
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 _LETTER, _LINE, _HEIGHT = 0.0125, 0.042, 270.0
 
 
-def schemes(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes":
+def schemes(comparison: "SchemeTable", ax: "Axes | None" = None) -> "Axes":
     """Draw where every scheme lies on the phase diagram; those at one place share a label.
 
     A scheme that acts as a network of another activation (`Placement.acts_as`), as looks-linear and

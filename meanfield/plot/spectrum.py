@@ -20,6 +20,7 @@ _LEFT_OUT = 1e-3  # probability beyond the lower end of a logarithmic axis
 _LOW = 5e-3  # of the highest density: a logarithmic axis begins where there is more
 _NEAR_ZERO = 0.04  # of the axis: a density that grows towards 0 is cut at what it is there
 _SHOWN = 0.98  # of the axis: nor shall a density that grows towards an edge flatten the rest
+_NARROW = 50.0  # a logarithmic axis, so that ticks between powers of ten are named
 _BINS = 60
 _LEAST = 1e-300
 
@@ -125,6 +126,8 @@ def _curve(result: Any, log: bool) -> tuple[Array, Array, float, float, float]:
     s, density, starts = [np.zeros(0)], [np.zeros(0)], []
     bend = 0.5 - 0.5 * np.cos(np.linspace(0, np.pi, _POINTS))  # dense where edges are
     for low, high in result.support:
+        if not np.isfinite(high):  # a slope without bound: what is hardly ever met is left out
+            high = float(result.quantile(1 - _LEFT_OUT))
         if log:
             y, f = _logarithms(result, low, high, bend)
             s.append(np.exp(y))
@@ -169,11 +172,17 @@ def _histogram(ax: "Axes", s: Array, low: float, high: float, log: bool) -> None
 
 
 def _finish(ax: "Axes", views: list[tuple[float, float, float]], log: bool) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     lows, highs, tops = zip(*views, strict=True)
     low, high, top = min(lows), max(highs), max(tops)
     if log:
         margin = (high / low) ** 0.04 if high > low else 1.5
         ax.set(xscale="log", xlim=(low / margin, high * margin))
+        if high < _NARROW * low:  # powers of ten would be one or none, and the others overlap
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.xaxis.set_minor_locator(NullLocator())
     else:
         margin = 0.04 * (high - low) or 0.1 * high
         ax.set_xlim(low - margin, high + margin)

@@ -78,18 +78,7 @@ def headline_of(found: Findings) -> tuple[tuple[str, str], ...]:
 def _activation(found: Findings) -> tuple[Entry, ...]:
     phi = found.activation
     kinks = ", ".join(f"{x:.6g}" for x in phi.kinks[:6]) + ", ..." * (len(phi.kinks) > 6)
-    entries = [
-        Entry(
-            "kinks",
-            kinks or "none",
-            "At a kink the slope jumps: correlations then approach 1 as 1/depth^2, without kinks "
-            "as 1/depth."
-            if kinks and not len(phi.jumps)
-            else "Smooth: on the edge of chaos correlations approach 1 as 1/depth."
-            if not kinks
-            else "Integrals are split there; give kinks= if one is missing.",
-        )
-    ]
+    entries = [Entry("kinks", kinks or "none", _of_kinks(found, bool(kinks)))]
     if len(phi.jumps):
         entries.append(
             Entry(
@@ -119,6 +108,25 @@ def _activation(found: Findings) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
+def _of_kinks(found: Findings, has_kinks: bool) -> str:
+    kind = None if found.correlations is None else found.correlations.decay.kind
+    if kind == "kink":
+        return (
+            "At a kink the slope jumps: correlations then approach 1 as 1/depth^2, without kinks "
+            "as 1/depth."
+        )
+    if kind == "none":
+        return "Linear: depth changes no correlation."
+    if not has_kinks:
+        return "Smooth: on the edge of chaos correlations approach 1 as 1/depth."
+    if kind == "smooth":
+        return (
+            "Too slight, or too far out, to count here: on the edge of chaos correlations approach "
+            "1 as 1/depth, as without kinks."
+        )
+    return "Integrals are split there; give kinks= if one is missing."
+
+
 def _critical(found: Findings) -> tuple[Entry, ...]:
     point = found.point
     if point is None:
@@ -143,8 +151,9 @@ def _critical(found: Findings) -> tuple[Entry, ...]:
         Entry(
             "q",
             digits(float(point.q), e.get("q")),
-            "The variance of the pre-activations, in every layer. Scale the inputs so that their "
-            f"mean square is {float(point.input_second_moment):.6g}.",
+            "The variance of the pre-activations, in every layer. In the first it takes inputs of "
+            f"mean square {float(point.input_second_moment):.6g}: tell initializer(point, "
+            "input_second_moment=...) what yours have (init_ of torch takes them to have 1).",
         ),
         Entry("slope V'(q)", digits(float(point.variance_slope), e.get("variance_slope")),
               _stability(found)),

@@ -67,8 +67,9 @@ def fragment(report: "Report", pictures: str = "") -> str:
             parts.append(f"<h3>{escape(block.title)}</h3><pre>{escape(str(block))}</pre>")
     parts.append("<h2>References</h2><ul>")
     for key in report.references:
-        link = f"https://arxiv.org/abs/{PAPERS[key].eprint}"
-        parts.append(f"<li><a href='{link}'>{escape(str(PAPERS[key]))}</a></li>")
+        paper = PAPERS[key]
+        link = f"https://arxiv.org/abs/{paper.eprint}"
+        parts.append(f"<li><a href='{link}'>{escape(str(paper))}</a>: {escape(paper.about)}</li>")
     return "\n".join([*parts, "</ul></div>"])
 
 

@@ -1,8 +1,10 @@
 """Code to paste: blocks that run as they stand, from the activation's name to a model's layers."""
 
 from collections.abc import Callable
+from functools import reduce
 from importlib import import_module
-from typing import NamedTuple
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 from meanfield.activation import Activation
 from meanfield.network import FixedPoint
@@ -30,13 +32,14 @@ def definition(activation: Activation) -> tuple[str, ...]:
     options = "".join(f", {name}={value!r}" for name, value in parameters.items())
     if isinstance(function, str):
         return (f'phi = mf.Activation("{function}"{options})',)
-    name = getattr(function, "__name__", "")
-    module = _home(function, name)
-    if module is None:
+    home = _home(function)
+    if home is None:
         return _unnamed(activation)
+    module, path = home
+    made = f"phi = mf.Activation({path}{options})"
     if module == "__main__":
-        return (f"phi = mf.Activation({name}{options})  # as you defined it",)
-    return (f"from {module} import {name}", f"phi = mf.Activation({name}{options})")
+        return (f"{made}  # as you defined it",)
+    return (f"from {module} import {path.partition('.')[0]}", made)
 
 
 def _unnamed(activation: Activation) -> tuple[str, ...]:
@@ -46,21 +49,27 @@ def _unnamed(activation: Activation) -> tuple[str, ...]:
     )
 
 
-def _home(function: Callable, name: str) -> str | None:
-    """The module to import it from by name: the public one, if there is one."""
+def _home(function: Callable) -> tuple[str, str] | None:
+    """The module to import it from, the public one if there is one, and its name in there."""
     defined = getattr(function, "__module__", None)
-    if not (isinstance(defined, str) and name.isidentifier()):
+    if not isinstance(defined, str):
         return None
-    parts = defined.split(".")
-    public = [part for part in parts if not part.startswith("_")]
-    candidates = [".".join(public[:end]) for end in range(len(public), 0, -1)]
-    for module in [defined, *candidates] if public == parts else [*candidates, defined]:
-        try:
-            if getattr(import_module(module), name, None) is function:
-                return module
-        except ImportError:
-            continue
+    public = [part for part in defined.split(".") if not part.startswith("_")]
+    for module in [*accumulate(public, "{}.{}".format), defined]:
+        for name in ("__qualname__", "__name__"):
+            path = str(getattr(function, name, ""))
+            if _found(module, path) is function:
+                return module, path
     return None
+
+
+def _found(module: str, path: str) -> Any:
+    if not all(map(str.isidentifier, path.split("."))):
+        return None
+    try:
+        return reduce(getattr, path.split("."), import_module(module))
+    except (ImportError, AttributeError):
+        return None
 
 
 def blocks_of(point: FixedPoint, activation: Activation, clipped: bool) -> tuple[Block, ...]:

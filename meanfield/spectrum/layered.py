@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfield.criticality import checked_variances
-from meanfield.ensembles import Ensemble, Gaussian, Orthogonal, ensemble_of
+from meanfield.ensembles import Ensemble, Gaussian, Orthogonal, SparseOrthogonal, ensemble_of
 from meanfield.errors import MeanFieldError, UnresolvedError
+from meanfield.keywords import spelt
 from meanfield.maps.settle import settled_variance
 from meanfield.network import FixedPoint, Network
 from meanfield.precision import EPS
+from meanfield.spectrum.coupled import DEFICIENT, Kind
 from meanfield.spectrum.equal import equal_layers
 from meanfield.spectrum.law import slope_law
-from meanfield.spectrum.layers import Kind, layered_distribution
+from meanfield.spectrum.layers import layered_distribution
 from meanfield.spectrum.spectrum import REFUSED, Spectrum
 from meanfield.spectrum.transform import Transform
 
@@ -24,6 +26,7 @@ __all__ = ["layered_spectrum"]
 Array = NDArray[np.float64]
 
 
+@spelt
 def layered_spectrum(
     layers: Network | FixedPoint | Sequence[Network | FixedPoint],
     q: ArrayLike | None = None,
@@ -41,8 +44,8 @@ def layered_spectrum(
         q: variances of the pre-activations, one for each layer, as `variance_map(network).iterate`
             gives them. If not given: those of the fixed points.
         widths: numbers of units `n_0, ..., n_L`, one more than layers; only their ratios matter.
-            All equal if not given. Where they differ, weights are Gaussian or orthogonal (with
-            orthonormal rows or columns).
+            All equal if not given. Where they differ, entries of weights are independent, or
+            rows or columns are orthonormal.
         weights: the ensemble; that of each network if not given.
 
     Returns:
@@ -53,11 +56,9 @@ def layered_spectrum(
             rectangular matrices.
         UnresolvedError: the curve could not be followed.
 
-    Gaps between two bands of a spectrum are not told apart, its support is one interval; where
-    layers lose so many directions that a gap opens above 0, it may be refused.
-
     Source: free multiplicative convolution of Pennington, Schoenholz & Ganguli 2018, arXiv
-    1802.09979, with a transform for each layer.
+    1802.09979, with a transform for each layer; that it is found, Belinschi & Bercovici 2007, J.
+    Anal. Math. 101.
 
     Example:
         >>> import meanfield as mf
@@ -65,6 +66,13 @@ def layered_spectrum(
         >>> q = mf.variance_map(network).iterate(2.0, 15).variance
         >>> round(mf.layered_spectrum(network, q, weights="orthogonal").s_max, 6)
         2.294243
+
+        A slope of 0.01 or 1, then nearly linear layers: two intervals and a gap between them.
+
+        >>> bent = mf.Network(mf.Activation(lambda x: x * (0.01 + 0.99 * (x > 0)), [0.0]), 1.0)
+        >>> spectrum = mf.layered_spectrum([bent, mf.Network("tanh", 1.0)], [1.0, 0.01])
+        >>> spectrum.support.round(4).tolist()
+        [[0.0, 0.0129], [0.1668, 2.0797]]
     """
     several = isinstance(layers, Sequence)
     points = list(layers) if isinstance(layers, Sequence) else [layers]
@@ -99,7 +107,8 @@ def layered_spectrum(
     )  # fmt: skip
     kinds, log_mean, spread = [], 0.0, 0.0
     for (activation, variance, weight_var, ensemble, share, ratio), count in counted.items():
-        if ratio != 1 and type(ensemble) not in (Gaussian, Orthogonal):
+        if ratio != 1 and (isinstance(ensemble, SparseOrthogonal)
+                           or not isinstance(ensemble, Gaussian | Orthogonal)):  # fmt: skip
             raise MeanFieldError(
                 f"weights: {ensemble} weights are square; layers of different widths have gaussian "
                 "or orthogonal ones"
@@ -111,19 +120,18 @@ def layered_spectrum(
             )
         kind = Kind(count, law, ensemble, float(np.log(weight_var)), share, ratio)
         log_mean += count * (np.log(weight_var * ratio) + np.log(law.mean))
-        per_layer = law.spread + kind.weights(np.zeros(1) + 0j, np.ones(1) + 0j)[1].real[0]
-        spread += count * share * per_layer
+        spread += count * kind.spread
         kinds.append(kind)
-    if len(points) == 1 and isinstance(kinds[0].ensemble, Orthogonal) and np.all(n == n[0]):
-        kind = kinds[0]  # which is no curve, but the law of X itself
-        alone = Transform(kind.law, kind.ensemble, 1, kind.log_weight_var)
-        distribution, error = equal_layers(alone)
+    kind = kinds[0]
+    if len(kinds) == 1 and np.all(n == n[0]) and not isinstance(kind.ensemble, DEFICIENT):
+        equal = Transform(kind.law, kind.ensemble, kind.count, kind.log_weight_var)
+        distribution, error = equal_layers(equal)
     else:
         distribution, error = layered_distribution(kinds)
     if not error < REFUSED:
         raise UnresolvedError(
-            f"layers: the spectrum of {len(points)} layers is known to {error:.1g} only; where "
-            "units are off it has gaps and atoms between which it is not followed"
+            f"layers: the spectrum of {len(points)} layers is known to {error:.1g} only; ask for "
+            "fewer layers, or for gaussian weights, which smooth it"
         )
     names = dict.fromkeys(network.activation.name for network in networks)
     same = all(one == chosen[0] for one in chosen)

@@ -13,6 +13,7 @@ from meanfield.errors import UnresolvedError
 from meanfield.gaussian import MOMENTS
 from meanfield.keywords import spelt
 from meanfield.maps.settle import settled_variance
+from meanfield.maps.variance import network_of
 from meanfield.network import FixedPoint, Network, digits
 from meanfield.precision import EPS
 from meanfield.spectrum.distribution import Distribution
@@ -21,6 +22,7 @@ from meanfield.spectrum.law import slope_law
 from meanfield.spectrum.projected import Projected
 from meanfield.spectrum.slope import LEVEL
 from meanfield.spectrum.transform import Transform
+from meanfield.whole import whole_number
 
 __all__ = ["Spectrum", "jacobian_spectrum"]
 
@@ -240,14 +242,9 @@ def jacobian_spectrum(
         >>> round(spectrum.s_max, 10), round(spectrum.quantile(0.75), 7)
         (4.5135349313, 0.3863165)
     """
-    if not isinstance(depth, int | np.integer) or isinstance(depth, bool) or depth < 1:
-        raise ValueError(f"depth: must be a number of layers, 1 or more, got {depth!r}")
-    if not isinstance(point, Network | FixedPoint):
-        raise TypeError(
-            f"point: must be a Network or a FixedPoint, got {type(point).__name__}: {point!r}"
-        )
-    network = point.network if isinstance(point, FixedPoint) else point
-    q, depth = settled_variance(point), int(depth)
+    depth = whole_number("depth", depth)
+    network = network_of(point, "point")
+    q = settled_variance(point)
     weights = network.weights if weights is None else weights
     ensemble = ensemble_of(weights)
     activation = network.activation

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 __all__ = ["Edgeworth"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Edgeworth:
     """A Gaussian with its fourth-order correction; call it with `z` for the density.
 
@@ -33,6 +33,9 @@ class Edgeworth:
 
     variance: float
     kurtosis: float
+
+    def __repr__(self) -> str:
+        return f"Edgeworth(variance={self.variance:.6g}, kurtosis={self.kurtosis:.6g})"
 
     def __call__(self, z: ArrayLike) -> Any:
         """The density at `z`, of any shape; negative outside `positive`."""

@@ -27,7 +27,7 @@ Source: Burkholz & Dubatovka 2019, arXiv 1806.06362; Hanin & Nica 2018, arXiv 18
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from math import log, pi
 from typing import Any
@@ -55,7 +55,7 @@ def exact_law(
         return None
     values = network.activation.sampled.values(np.array([-1.0, 1.0]))
     left, right = (float(value) for value in values)
-    return ExactLaw((-left, right), float(network.weight_var), q, width)
+    return ExactLaw((0.0 - left, right), float(network.weight_var), q, width)
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,9 @@ class LogKernel:
 
     mean: float
     variance: float
-    frequency: Array  # positive ones, equally spaced
-    coefficient: NDArray[np.complex128]  # the characteristic function of ln K - mean there
+    frequency: Array = field(repr=False)  # positive ones, equally spaced
+    # the characteristic function of ln K - mean at these
+    coefficient: NDArray[np.complex128] = field(repr=False)
 
     @property
     def _period(self) -> float:
@@ -175,7 +176,7 @@ class LogKernel:
         return float(value) if share.ndim == 0 else value
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExactLaw:
     """The law of the kernel, of gradients and of outputs at any width; arrays by layer.
 
@@ -190,6 +191,13 @@ class ExactLaw:
     weight_var: float
     q: float
     width: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        left, right = self.slopes
+        return (
+            f"ExactLaw of slopes {left:g} and {right:g}, weight_var {self.weight_var:.6g} and q "
+            f"{self.q:.6g}: {len(self.width)} layers"
+        )
 
     def _each(self, of: Callable[[int, _Share], float]) -> Array:
         """A number for each layer but the last, from its width and the law of `T`."""

@@ -35,7 +35,7 @@ __all__ = ["LogNorm", "gradient_log_norm"]
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LogNorm:
     """Law of `ln |J u|^2` over networks, `J` the Jacobian from the first layer to each.
 
@@ -58,6 +58,13 @@ class LogNorm:
     def std(self) -> Array:
         """Standard deviation of `ln |J u|^2`."""
         return np.sqrt(np.maximum(self.variance, 0.0))
+
+    def __repr__(self) -> str:
+        order = "exact" if self.exact else "to order 1/width"
+        return (
+            f"LogNorm of the gradient, {order}: ln |J u|^2 has mean {self.mean[-1]:.4g} and "
+            f"standard deviation {self.std[-1]:.4g} in layer {len(self.mean)}"
+        )
 
 
 @np.errstate(all="ignore")

@@ -35,7 +35,7 @@ _SMALL = 1e-6  # a kernel at which ratios are close to their limits, and differe
 _ONE = 1e-9  # how far from 1 a slope may be that is meant to be 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Asymptote:
     """The law of `V4/K^2` in deep networks; prints as a sentence.
 
@@ -60,6 +60,8 @@ class Asymptote:
             "unknown": "there is no law of V4/K^2",
         }
         return f"{laws[self.kind]} ({self.universality_class})"
+
+    __repr__ = __str__
 
 
 def asymptote(network: Network, kernel: float, settled: bool, vertex: float) -> Asymptote:

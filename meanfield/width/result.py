@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from meanfield.aligned import aligned
 from meanfield.errors import MeanFieldError
 from meanfield.network import digits
 from meanfield.whole import whole_number
@@ -297,10 +298,7 @@ class FiniteWidth(Layered):
             )  # fmt: skip
             cells = (_cell(float(value[at]), float(error[at])) for value, error in numbers)
             rows.append([str(at + 1), *cells, f"{float(self.gradient_log_norm.std[at]):.4g}"])
-        columns = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, columns, strict=True))
-            lines.append(("  " + "".join(cells)).rstrip())
+        lines += [f"  {row}" for row in aligned(rows)]
         if self.valid_depth == np.inf:
             lines.append("  the expansion in 1/n holds at every depth")
         else:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.graph.adjacency import compact, matrix_of, normalised
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State, row_blocks
@@ -92,6 +93,7 @@ def _to_complements(kernel: Array, scale: Array, total: Array) -> float:
     return size
 
 
+@spelt
 def aggregate(
     adjacency: Any,
     residual: float = 1.0,
@@ -100,7 +102,8 @@ def aggregate(
 ) -> Layer:
     r"""Every node sums over its neighbours: `y = ((1 - e) I + e A) x` over nodes.
 
-    `K' = A_e K A_e^T` of the kernel of nodes, and the same for tangents.
+    `K' = A_e K A_e^T` of the kernel of nodes, and the same for the tangents of gradients. Between
+    ReLU layers `weight_var = 2 / lambda_1^2` is critical, with the largest eigenvalue of `A_e`.
 
     Args:
         adjacency: a square matrix (dense or of scipy.sparse) whose row `a` has the weights with

@@ -19,6 +19,7 @@ from meanfield.layers.graph.aggregate import Aggregate
 from meanfield.layers.graph.setup import Setup
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import State
+from meanfield.whole import whole_number
 
 __all__ = ["chosen_pairs", "cone", "network_on", "random_pairs"]
 
@@ -28,10 +29,10 @@ Indices = NDArray[np.intp]
 
 def chosen_pairs(pairs: int | ArrayLike, n: int, seed: int) -> Indices:
     """Pairs of different nodes, shape (k, 2), as given or drawn at random."""
-    if isinstance(pairs, int) and not isinstance(pairs, bool):
-        if not (pairs >= 1 and n >= 2):
-            raise ValueError(f"pairs: must be at least 1 of a graph of 2 nodes, got {pairs} of {n}")
-        return random_pairs(pairs, n, seed)
+    if np.ndim(pairs) == 0:
+        if n < 2:
+            raise ValueError(f"pairs: must be of a graph of at least 2 nodes, got one of {n}")
+        return random_pairs(whole_number("pairs", pairs), n, seed)
     given = np.asarray(pairs)
     if given.dtype.kind not in "iu" or given.ndim != 2 or given.shape[1] != 2 or not len(given):
         raise TypeError(

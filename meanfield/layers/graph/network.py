@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from meanfield.activation import Activation
 from meanfield.criticality import checked_numbers, checked_variances
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.composition import Scale
 from meanfield.layers.graph.cone import chosen_pairs, cone, network_on
 from meanfield.layers.graph.result import GraphNetwork
@@ -45,6 +46,7 @@ _MEMORY = 8e9
 _LARGEST = 1e150  # whose square is a number
 
 
+@spelt
 def graph_network(
     adjacency: Any,
     activation: Callable | str | Activation = "relu",

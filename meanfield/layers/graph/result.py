@@ -1,7 +1,7 @@
 """What becomes of the nodes of a graph network, layer by layer."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from math import log
 from typing import Any
 
@@ -13,6 +13,7 @@ from meanfield.errors import MeanFieldError
 from meanfield.gaussian import MOMENTS
 from meanfield.layers.state import State
 from meanfield.network import digits
+from meanfield.whole import whole_number
 
 __all__ = ["GraphNetwork", "GraphVerdict"]
 
@@ -24,7 +25,7 @@ _CHANGE = 1.0  # powers of e by which signal and gradient may change over the se
 _LOST = 0.1  # gradients that are a tenth of what aggregation leaves of them
 
 
-class GraphVerdict(Enum):
+class GraphVerdict(StrEnum):
     """What a graph network does to the signals of its nodes, with the next step."""
 
     EXPLODES = (
@@ -41,9 +42,6 @@ class GraphVerdict(Enum):
         "delays it to a power of depth"
     )
     KEPT = "kept: the signal keeps its size, and nodes their differences; use it"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -157,11 +155,9 @@ class GraphNetwork:
                 "noise: is known for homogeneous activations without residual branches; "
                 "sample_graph_network draws finite networks of any kind"
             )
-        if not width >= 1:
-            raise ValueError(f"width: must be at least 1, got {width!r}")
         m = self.activation.moments(np.ones(1)).value[0]
         excess = float(m[MOMENTS.index("phi4")] / m[MOMENTS.index("phi2")] ** 2 - 1)
-        return excess * np.arange(self.depth + 1) / width
+        return excess * np.arange(self.depth + 1) / whole_number("width", width)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the kernel, as lists and numbers."""

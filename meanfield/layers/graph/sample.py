@@ -17,6 +17,7 @@ from meanfield.layers.dense import dense_variance
 from meanfield.layers.graph.cone import chosen_pairs
 from meanfield.layers.graph.network import checked_features
 from meanfield.layers.graph.setup import set_up
+from meanfield.whole import whole_number
 
 __all__ = ["GraphSample", "sample_graph_network"]
 
@@ -130,6 +131,8 @@ def sample_graph_network(
     Raises:
         ValueError: as `graph_network`.
 
+    Source: DeZoort & Hanin 2023, arXiv 2306.11668, for the networks.
+
     Example:
         >>> import meanfield.layers as ml
         >>> ring = [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
@@ -137,11 +140,7 @@ def sample_graph_network(
         >>> drawn.scales.shape, drawn.variance.shape, drawn.pair_one_minus.shape
         ((20, 4), (4, 3), (4, 1))
     """
-    for name, value, least in (("width", width, 1), ("draws", draws, 2)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise TypeError(f"{name}: must be a whole number, got {value!r}")
-        if value < least:
-            raise ValueError(f"{name}: must be at least {least}, got {value}")
+    width, draws = whole_number("width", width), whole_number("draws", draws, 2)
     variance = dense_variance("q", q)
     setup = set_up(adjacency, activation, depth, q=variance, **choices)
     n, rng = len(setup.names), np.random.default_rng(seed)
@@ -174,7 +173,7 @@ def sample_graph_network(
     variances, errors = _means(nodes, draws)
     of_pairs = (None, None) if chosen is None else _means(apart, draws)
     return GraphSample(
-        width=int(width),
+        width=width,
         scales=whole[0],
         apart=whole[1],
         weight_var=setup.weight_var,

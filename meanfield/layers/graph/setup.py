@@ -16,6 +16,7 @@ from meanfield.layers.graph.adjacency import compact, matrix_of, normalised
 from meanfield.layers.graph.aggregate import Aggregate, mixed
 from meanfield.layers.graph.perron import Spectrum, components, is_symmetric, period, spectrum_of
 from meanfield.layers.layer import Layer
+from meanfield.whole import whole_number
 
 __all__ = ["Setup", "set_up"]
 
@@ -58,11 +59,7 @@ def set_up(
     directed: bool = False,
 ) -> Setup:
     """Check all that a person may give, and choose what was not given."""
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer):
-        raise TypeError(f"depth: must be a whole number of layers, got {depth!r}")
-    if depth < 1:
-        raise ValueError(f"depth: must be at least 1, got {depth}")
-    chosen = as_activation(phi)
+    depth, chosen = whole_number("depth", depth), as_activation(phi)
     graph, names = matrix_of(adjacency, directed)
     if graph.nnz and graph.data.min() < 0:
         raise MeanFieldError(
@@ -79,8 +76,8 @@ def set_up(
         mixed(similar, residual_aggregation) if both_ways else matrix,
         root=1.0 if stochastic and not _has_deaf(similar) else None,
     )
-    weights, bias = _variances(chosen, spectrum, q, weight_var, bias_var, int(depth))
-    scale = _scale(residual_scale, int(depth))
+    weights, bias = _variances(chosen, spectrum, q, weight_var, bias_var, depth)
+    scale = _scale(residual_scale, depth)
     aggregated = Aggregate(compact(matrix))
 
     def block(place: int) -> Layer:
@@ -92,8 +89,8 @@ def set_up(
         names=names,
         edges=graph.nnz if not both_ways else (graph.nnz + np.count_nonzero(graph.diagonal())) // 2,
         matrix=aggregated.matrix,
-        layer=repeat(block, int(depth)),
-        depth=int(depth),
+        layer=repeat(block, depth),
+        depth=depth,
         normalisation=normalisation,
         residual_aggregation=float(residual_aggregation),
         residual_scale=scale,

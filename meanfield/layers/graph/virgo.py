@@ -16,8 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from meanfield.criticality import checked_numbers
 from meanfield.errors import MeanFieldError
+from meanfield.keywords import spelt
 from meanfield.layers.graph.adjacency import matrix_of, normalised
 from meanfield.layers.graph.aggregate import mixed
+from meanfield.whole import whole_number
 
 __all__ = ["Virgo", "virgo"]
 
@@ -32,6 +34,7 @@ class Virgo(NamedTuple):
     weight_var: Array
 
 
+@spelt
 def virgo(
     adjacency: Any,
     depth: int = 50,
@@ -67,10 +70,7 @@ def virgo(
         >>> ml.virgo(star, depth=4, normalisation="sum").weight_var  # 2 / lambda_1^2 = 1
         array([1., 1., 1., 1.])
     """
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer):
-        raise TypeError(f"depth: must be a whole number of layers, got {depth!r}")
-    if depth < 1:
-        raise ValueError(f"depth: must be at least 1, got {depth}")
+    depth = whole_number("depth", depth)
     if mean not in ("harmonic", "arithmetic"):
         raise ValueError(f"mean: must be 'harmonic' or 'arithmetic', got {mean!r}")
     graph, _ = matrix_of(adjacency)
