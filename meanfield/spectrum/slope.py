@@ -13,21 +13,22 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation, remembered
 from meanfield.errors import MeanFieldError, UnresolvedError
-from meanfield.legendre import ORDER, coefficients, nodes, series, tail
+from meanfield.legendre import ORDER, TO_COEFFICIENTS, coefficients, nodes, series, tail
 from meanfield.precision import EPS
 
 __all__ = ["SlopePieces", "slope_pieces"]
 
 Array = NDArray[np.float64]
 
-_NOISY = 8 * EPS  # what changes less on a panel, beside its size, is constant
-_LEVELLED = 4 * EPS  # beside the size: the last coefficients, if all are less, are rounding
-_HIDDEN = 8.0  # times the noise: a slope that cannot be told from 0
-_ROUGH = 1e-2  # of its size: neither can one that is not resolved, where it underflows by steps
-_FAINT = 1e-9  # beside the largest slope: the square is rounding
+_NOISY = 8 * EPS  # of a slope: four roundings up at one node of a panel and four down at another
+# of its series, if one rounding at each node is independent of the others: two deviations
+_LEVELLED = 2 * EPS * np.linalg.norm(TO_COEFFICIENTS, axis=0)
+_HIDDEN = 8.0  # times the noise: all 16 values of a panel within its four deviations of 0
+_ROUGH = 1e-2  # of its size: of 16 values that underflow by steps not two digits make a series
+_FAINT = EPS**0.5  # beside the largest slope: the square is rounding
 LEVEL = 1e-10  # relative: a slope that differs by less from where it is one number is that number
 _LEVEL_KNOWN = 1 / 16  # of that, noise by which it is known where it does
-_FLAT = 1e-12
+_FLAT = 1000 * _NOISY  # what changes less turns where rounding does, by 1/sqrt(1000) of a panel
 _FALL = 3.0  # of log phi' across a panel
 _SAME = 1e-5  # turning points nearer to one another, relatively, are one
 _ENDS = 1e-9  # turning points so little outside their panel are at its end
@@ -41,7 +42,9 @@ class SlopePieces:
     right: Array
     series: Array  # shape (panels, 16)
     constant: NDArray[np.bool_]
-    flat: Array  # runs of constant panels that kinks bound: shape (runs, 2), infinite at the ends
+    flat: (
+        Array  # where it is one number, up to kinks or to `LEVEL`: shape (runs, 2), maybe infinite
+    )
     cuts: Array  # kinks, zeros and extrema of phi', and where it is lost, in order
     lost: Array  # where it comes to be so small that it cannot be told from 0
     noise: Array  # of phi', one number a panel
@@ -115,7 +118,7 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     size = np.max(np.abs(slope), axis=1)
     constant = np.ptp(slope, axis=1) <= 4 * noise + _NOISY * size
     c = coefficients(np.where(np.isfinite(slope), slope, 0.0))
-    small = np.abs(c) <= np.maximum(noise, _LEVELLED * size)[:, None]
+    small = np.abs(c) <= np.maximum(noise[:, None], size[:, None] * _LEVELLED)
     # beside the real axis noise would grow with the degree
     c[np.logical_and.accumulate(small[:, ::-1], axis=1)[:, ::-1]] = 0.0
     # nothing is known of it but that it is as small
