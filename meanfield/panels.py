@@ -48,6 +48,12 @@ class Panels:
         }
         return Panels(**chosen)
 
+    def places(self, x: Array) -> tuple[NDArray[np.intp], Array]:
+        """On which panel each `x` is, and where from -1 to 1 across it."""
+        which = np.clip(np.searchsorted(self.left, x, side="right") - 1, 0, len(self.left) - 1)
+        left, right = self.left[which], self.right[which]
+        return which, (2 * x - left - right) / (right - left)
+
 
 def largest_within(at: Array, size: Array, where: Array) -> Array:
     """Largest size among panels that end no farther from zero than `where`."""

@@ -12,7 +12,7 @@ from meanfield.panels import Panels, resolve
 from meanfield.precision import EPS
 from meanfield.samples import Samples
 
-__all__ = ["LEAST_SIGMAS", "Side", "side_of", "slope_jumps", "subdivided"]
+__all__ = ["LEAST_SIGMAS", "Side", "cut", "side_of", "slope_jumps", "subdivided"]
 
 Array = NDArray[np.float64]
 
@@ -21,6 +21,7 @@ LEAST_SIGMAS = 8.5  # P(|z| > 8.5) = 2e-17
 _MOST_SIGMAS = 1e4
 _NEGLIGIBLE = 1e-19  # share of E[phi^2] and of E[phi'^2] beyond what is integrated over
 _NARROWEST = 2.0**-46
+_MISSED = 1e-5  # of the size of a piece: more than rounding, float32 included
 
 
 @dataclass(frozen=True)
@@ -131,20 +132,43 @@ def _pieces(activation: Activation, reach: float) -> Panels:
     if len(samples.kinks):  # no slivers between a kink and an edge that means nothing
         edges = edges[np.min(np.abs(edges[:, None] - samples.kinks), axis=1) > 1e-2 * np.abs(edges)]
     edges = np.unique(np.concatenate([samples.reach, edges, samples.kinks]))
-    return resolve(activation.sampled, edges, _NARROWEST)
+    pieces = resolve(activation.sampled, edges, _NARROWEST)
+    if _misses(pieces, samples):  # what is narrow at 0, where samples are finer
+        near = 2.0 ** np.arange(-46.0, 0.0)
+        edges = np.unique(np.concatenate([edges, -near, near]))
+        pieces = resolve(activation.sampled, edges, _NARROWEST)
+    return pieces
+
+
+def _misses(pieces: Panels, samples: Samples) -> bool:
+    """Whether the series of the pieces are not the samples somewhere."""
+    inside = (samples.log_scale == 0) & np.isfinite(samples.value)
+    inside &= (samples.x > pieces.left[0]) & (samples.x < pieces.right[-1])
+    x = samples.x[inside]
+    which = np.clip(np.searchsorted(pieces.left, x, side="right") - 1, 0, len(pieces.left) - 1)
+    width = (pieces.right - pieces.left)[which]
+    u = (2 * x - pieces.left[which] - pieces.right[which]) / width
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.abs(series(coefficients(pieces.value)[which], u) - samples.value[inside])
+        size = np.max(np.abs(pieces.value), axis=1)[which]
+    return bool(np.any(off > _MISSED * size + 4 * (samples.noise[inside] + pieces.noise[which])))
 
 
 def _slope(pieces: Panels, x: Array) -> Array:
     """`phi'` of a black box, from the series on its pieces."""
-    width = pieces.right - pieces.left
-    which = np.clip(np.searchsorted(pieces.left, x, side="right") - 1, 0, len(width) - 1)
-    u = (2 * x - pieces.left[which] - pieces.right[which]) / width[which]
-    return series(slope_series(coefficients(pieces.value), width)[which], u)
+    which, u = pieces.places(x)
+    slopes = slope_series(coefficients(pieces.value), pieces.right - pieces.left)
+    return series(slopes[which], u)
 
 
 def subdivided(edges: Array, widest: float) -> Array:
     """More edges, so that no two are farther apart than `widest`."""
-    counts = np.maximum(np.ceil(np.diff(edges) / widest), 1).astype(int)
+    return cut(edges, np.ceil(np.diff(edges) / widest))
+
+
+def cut(edges: Array, parts: Array) -> Array:
+    """More edges: each interval in so many equal parts, one at least."""
+    counts = np.maximum(parts, 1).astype(int)
     within = np.arange(np.sum(counts)) - np.repeat(np.cumsum(counts) - counts, counts)
     steps = np.repeat(np.diff(edges) / counts, counts)
     return np.append(np.repeat(edges[:-1], counts) + within * steps, edges[-1])

@@ -43,8 +43,8 @@ def from_values(panels: Panels, pieces: Panels, eps: float) -> FromValues:
     """Differentiate values at the nodes of `panels`, on each by the better of its two series."""
     shape, x = panels.x.shape, panels.x.ravel()
     width = pieces.right - pieces.left
-    which = np.clip(np.searchsorted(pieces.left, x, side="right") - 1, 0, len(width) - 1)
-    powers = _vandermonde((2 * x - pieces.left[which] - pieces.right[which]) / width[which], 15)
+    which, u = pieces.places(x)
+    powers = _vandermonde(u, 15)
     series, derivative, doubt, noise = _derivatives(pieces, eps)
     value = np.sum(powers * series[which], axis=1).reshape(shape)
     slope = np.sum(powers[:, :-1] * derivative[which], axis=1).reshape(shape)

@@ -149,6 +149,7 @@ def _nodes_for(f: Side, g: Side, rows: int) -> int:
     return rows * (len(f.edges) + len(g.edges)) * ORDER
 
 
+@np.errstate(over="ignore", invalid="ignore")  # an overflow is not resolved, and so refused
 def _structure(f: Side, g: Side, y: Array, t: Array) -> tuple[Array, Array]:
     low = np.maximum(-f.reach - y, y - g.reach)[:, None]
     high = np.minimum(f.reach - y, g.reach + y)[:, None]

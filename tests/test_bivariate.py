@@ -216,3 +216,13 @@ def test_results_do_not_depend_on_settings(x64: bool) -> None:
     mean = phi.moments(np.ones(1)).value[0, 0]
     assert found.value.dtype == np.float64
     assert covariance.second_moment - found.value[0] == pytest.approx(mean**2, abs=1e-15)
+
+
+def test_steep_at_zero() -> None:
+    """`tanh(2^16 x)` is `tanh` at a variance of 2^32 times as much, to the same digits."""
+    steep = mf.Activation(lambda x: jnp.tanh(2.0**16 * x))
+    g = np.array([0.7, 1e-3])
+    for q in (2.3e-5, 1.0):
+        found = Covariance(steep, q).difference(g)
+        expected = Covariance(mf.Activation("tanh"), q * 2.0**32).difference(g)
+        np.testing.assert_allclose(found.value, expected.value, rtol=1e-12)

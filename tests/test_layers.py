@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.integrate import quad
 
 import meanfield as mf
 import meanfield.layers as ml
 from finite import at_infinite_width, check_within_3_standard_errors
+from meanfield.bivariate import Covariance
+from meanfield.layers.zoomed import far_apart
 
 BRANCH = ml.serial(ml.dense(1.5, 0.1), ml.activation("gelu"), ml.dense(1.0))
 RELU_BRANCH = ml.serial(ml.dense(2.0), ml.activation("relu"), ml.dense(1.0))
@@ -335,3 +338,44 @@ def test_many_signals_of_nearly_one_variance(phi: str, q: float, c: float) -> No
     assert np.all(np.abs(found - one) <= many.error[-1] * largest + of_variance * one)
     if phi != "sign":  # whose series of Hermite polynomials says so
         assert many.error[-1] < (1e-9 if c == 0.5 else 1e-3)
+
+
+def test_pairs_of_sizes_far_apart() -> None:
+    """Near 0 `phi` is linear, far out a step or ReLU: closed forms of normal pairs."""
+    c = 0.3
+    pairs = np.array([[1, c], [c, 1]])
+    linear_step, steps = c * math.sqrt(2 / math.pi), 2 / math.pi * math.asin(c)
+    relu = mf.correlation_map(mf.Network("relu", 2.0))(c)
+    expected = [
+        ("tanh", [1e-40, 1e70], linear_step), ("erf", [1e-20, 1e50], linear_step),
+        ("tanh", [1e31, 1e61], steps), ("gelu", [1e30, 1e90], relu),
+        ("gelu", [1e-40, 1e70], c / math.sqrt(2)), ("gelu", [1e-12, 1e-40], c),
+    ]  # fmt: skip
+    for phi, q, correlation in expected:
+        trace = ml.propagate(ml.activation(phi), q, pairs)
+        assert trace.correlation[-1][0, 1] == pytest.approx(correlation, abs=1e-11)
+        assert trace.error[-1] < 1e-10
+    # E[tanh(u) sign(v)] as one integral
+    q = 1e5
+
+    def integrand(x: float) -> float:
+        of_sign = math.erf(c * x / math.sqrt(2 * (1 - c * c)))
+        return 2 * math.tanh(math.sqrt(q) * x) * of_sign * math.exp(-x * x / 2)
+
+    whole = quad(integrand, 0, 12, points=[0.003, 0.03, 0.3], epsabs=1e-14, limit=300)[0]
+    second = mf.Activation("tanh").moments(np.array([q])).value[0, 1]
+    found = ml.propagate(ml.activation("tanh"), [q, 1e59], pairs).correlation[-1][0, 1]
+    assert found == pytest.approx(whole / math.sqrt(2 * math.pi * second), abs=1e-12)
+
+
+@pytest.mark.parametrize("phi", ["gelu", "hard_tanh", "softplus"])
+@pytest.mark.parametrize("derivative", [False, True])
+def test_far_apart_is_the_rule_of_pairs(phi: str, derivative: bool) -> None:
+    activation, q, g = mf.Activation(phi), (0.01, 1e3), np.array([0.1, 0.9, 1.6])
+    covariance = Covariance(activation, q, derivative)
+    product = covariance.second_moment - covariance.difference(g).value
+    value, error = far_apart(activation, q, g, derivative)
+    if not derivative:
+        product = 1 - product / math.sqrt(np.prod(covariance.moments[0]))
+    np.testing.assert_allclose(value, product, rtol=1e-10)
+    assert np.all(error < 1e-11)

@@ -236,9 +236,25 @@ def test_one_layer_of_constant_slopes_is_atoms() -> None:
     np.testing.assert_allclose(found[:, 1], [below, 0.5 - below, 0.5], rtol=1e-13)
 
 
-def test_what_is_all_but_constant_is_refused() -> None:
-    """A narrow feature of a slope that is elsewhere 1 within rounding, but no atom."""
-    for depth in (3, 4):
-        point = mf.critical(lambda x: x + 0.02 * jnp.exp(-((x - 0.3) ** 2) / 0.01), q=1.0)
-        with pytest.raises(mf.UnresolvedError, match="gaussian weights"):
-            mf.jacobian_spectrum(point, depth, "orthogonal")
+@pytest.mark.parametrize("depth", [1, pytest.param(4, marks=pytest.mark.slow), 64])
+@pytest.mark.parametrize(
+    "phi",
+    [
+        lambda x: x + 1e-3 * jnp.tanh((x - 0.3) / 1e-3),
+        lambda x: x + 0.02 * jnp.tanh(50 * x),
+        lambda x: x + 0.02 * jnp.exp(-((x - 0.3) ** 2) / 0.01),
+    ],
+    ids=["narrow", "steep", "bump"],
+)
+def test_what_is_constant_but_for_a_narrow_feature(phi, depth: int) -> None:
+    """Moments over the law are those of `chi1` and of `E[phi'^4]`, to the error that is told."""
+    spectrum = mf.jacobian_spectrum(mf.critical(phi, q=1.0), depth, "orthogonal")
+    assert spectrum.error < 1e-6
+    found = spectrum.distribution
+    top = np.exp(found.ends[1])
+    for power, expected in (1, spectrum.mean), (2, spectrum.mean**2 + spectrum.variance):
+        total = sum(mass * np.exp(power * y) for y, mass in found.atoms)
+        for part in found.components:
+            y, mass = part.nodes
+            total += np.sum(mass * np.exp(power * y))
+        assert total == pytest.approx(expected, abs=power * spectrum.error * top**power)

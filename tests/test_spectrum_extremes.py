@@ -24,6 +24,7 @@ from meanfield.ensembles import (
     ensemble_of,
 )
 from meanfield.spectrum.component import Component
+from meanfield.spectrum.sums import Sums
 
 CASES = [
     ("selu", 1e-4, "orthogonal", 2), ("selu", 0.05, "orthogonal", 2),
@@ -35,7 +36,9 @@ CASES = [
     ("leaky_relu", 1.0, "orthogonal", 2), ("tanh", 1.0, LowRank(0.5), 8),
     ("relu", 1.0, LowRank(0.4), 500), ("leaky_relu", 1.0, LowRank(0.5), 1),
     ("gelu", 0.5, OrthogonalLowRank(0.3), 1), ("elu", 1.0, OrthogonalLowRank(0.9), 500),
-    ("hard_tanh", 0.5, OrthogonalLowRank(0.95), 2),
+    ("hard_tanh", 0.5, OrthogonalLowRank(0.95), 2), ("elu", 0.1, OrthogonalLowRank(0.27), 3),
+    ("selu", 11.5, OrthogonalLowRank(0.46), 100), ("elu", 14.5, OrthogonalLowRank(0.82), 1),
+    ("elu", 1.0, "orthogonal", 2),
 ]  # fmt: skip
 
 
@@ -88,6 +91,21 @@ def test_on_the_negative_axis(case: Any) -> None:
     # rounding of log y, of a sum over the layers
     limit = spectrum.error + 1e-11 + 1e-15 * depth * np.max(np.abs(log_y))
     np.testing.assert_allclose(transform(spectrum, log_y), m, rtol=0, atol=limit)
+
+
+def test_far_nodes_by_their_moments() -> None:
+    """Nodes over 250 decades, and points among them: the sums are those over all nodes."""
+    rng = np.random.default_rng(0)
+    x = np.sort(10.0 ** rng.uniform(-250, 3, 600)) * np.exp(-0.3j * rng.uniform(0, 1, 600))
+    w = rng.uniform(0, 1, 600) * np.exp(0.1j * rng.uniform(-1, 1, 600)) / 600
+    log_u = np.sort(rng.uniform(-500, 8, 100)) + 1j * rng.uniform(0.1, 3, 100)
+    with np.errstate(all="ignore"):
+        ratio = x / np.exp(log_u)[:, None]
+        below = np.abs(ratio) < 1  # of the two forms that which does not overflow
+        one = np.where(below, ratio / (1 - ratio), -1 / (1 - 1 / ratio))
+        two = np.where(below, 1 / (1 - ratio), -(1 / ratio) / (1 - 1 / ratio))
+    expected = np.array([one @ w, 0.2 + two @ w, (one * two) @ w, 0.2 + two**2 @ w])
+    np.testing.assert_allclose(Sums(x, w, 0.2, []).at(log_u), expected, rtol=1e-13)
 
 
 def test_an_atom_that_has_just_vanished() -> None:

@@ -11,6 +11,7 @@ from meanfield.dynamical_isometry.curve import solved
 from meanfield.ensembles import Ensemble
 from meanfield.errors import UnresolvedError
 from meanfield.legendre import WEIGHTS, nodes
+from meanfield.sides import cut
 from meanfield.spectrum.slope import SlopePieces, slope_pieces
 
 __all__ = ["ResidualTransform", "Slopes", "Table", "slopes"]
@@ -71,11 +72,7 @@ def _divided(pieces: SlopePieces, sigma: float, edges: Array) -> Array:
     ends = np.array([pieces.squared(sigma * edges[:-1]), pieces.squared(sigma * edges[1:], -1)])
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.abs(np.diff(np.log(ends), axis=0))[0]
-    count = np.where(np.isfinite(change), np.ceil(change / _CHANGE), 1.0)
-    count = np.maximum(count, 1.0).astype(int)
-    part = np.arange(np.sum(count)) - np.repeat(np.cumsum(count) - count, count)
-    step = np.repeat(np.diff(edges) / count, count)
-    return np.append(np.repeat(edges[:-1], count) + part * step, edges[-1])
+    return cut(edges, np.where(np.isfinite(change), np.ceil(change / _CHANGE), 1.0))
 
 
 class Point(NamedTuple):

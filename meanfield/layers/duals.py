@@ -9,18 +9,18 @@ Three ways, by what there is to compute:
 - many, as on a graph: Hermite series (`meanfield.layers.series`).
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from meanfield.activation import Activation, remembered
+from meanfield.activation import Activation
 from meanfield.bivariate import Covariance
 from meanfield.errors import UnresolvedError
 from meanfield.layers.series import many_differences
 from meanfield.layers.state import State, beside_silent, complements, row_blocks
+from meanfield.layers.zoomed import far_apart, half_of, size_of, zoomed
 from meanfield.maps.moment import second_moment
 from meanfield.precision import EPS
 
@@ -31,8 +31,8 @@ Indices = NDArray[np.intp]
 
 _MANY = 64  # pairs of variances from which on series are less work
 _AT_ONCE = 1 << 17  # pairs
-_NEAR, _FAR = 1e-9, 1e60  # variances beyond which are looked at from near, and from afar
-_ZOOM = 8  # powers of 2 between two such looks
+_LEAST = 1e-10  # beside the largest that is seen: samples begin farther out than less
+_APART = 1e6  # by what variances differ whose pairs have few digits left
 
 
 class Dual(NamedTuple):
@@ -59,7 +59,9 @@ def dual(activation: Activation, state: State) -> Dual:
         return Dual(variance, one_minus, error, error + 8 * EPS)
     finite = np.isfinite(variance)
     rows, columns = np.nonzero(np.triu(finite[:, None] & finite, 1))
+    rows, columns, apart = _split(state.variance, rows, columns)
     gap, doubt = np.zeros_like(state.one_minus), 0.0
+    one_minus = complements(variance, gap) if len(apart[0]) else gap
     if len(rows):
         value, bound = _differences(activation, state, rows, columns, False)
         gap[rows, columns] = gap[columns, rows] = value
@@ -73,8 +75,10 @@ def dual(activation: Activation, state: State) -> Dual:
             doubt = float(np.max(relative))
         else:
             doubt = np.inf if np.any(bound > 0) else 0.0
-    else:
-        one_minus = np.zeros_like(gap)
+    if len(apart[0]):
+        value, bound = _each_apart(activation, state, *apart, False)
+        one_minus[apart[0], apart[1]] = one_minus[apart[1], apart[0]] = value
+        doubt = max(doubt, float(np.max(bound / np.max(one_minus))))
     return Dual(variance, one_minus, error, doubt)
 
 
@@ -86,12 +90,44 @@ def dual_of_slopes(activation: Activation, state: State) -> Slopes:
     covariance = np.diag(second)
     finite = np.isfinite(second)
     rows, columns = np.nonzero(np.triu(finite[:, None] & finite & (state.tangent != 0), 1))
+    rows, columns, apart = _split(state.variance, rows, columns)
+    if len(apart[0]):
+        value, bound = _each_apart(activation, state, *apart, True)
+        covariance[apart[0], apart[1]] = covariance[apart[1], apart[0]] = value
+        error = max(error, float(np.max(bound) / np.max(second[finite])))
     if len(rows):
         value, bound = _differences(activation, state, rows, columns, True)
         mean = 0.5 * (second[rows] + second[columns])
         covariance[rows, columns] = covariance[columns, rows] = mean - value
         error = max(error, float(np.max(bound / mean)))
     return Slopes(covariance, error)
+
+
+def _split(
+    variance: Array, rows: Indices, columns: Indices
+) -> tuple[Indices, Indices, tuple[Indices, Indices]]:
+    """Pairs, and those of them whose variances are too far from each other, or from the largest."""
+    low, high = np.sort(np.stack([variance[rows], variance[columns]]), axis=0)
+    largest = float(np.max(variance, where=np.isfinite(variance), initial=0.0))
+    seen = largest if largest and half_of(largest) else 1.0
+    apart = (low > 0) & ((low < _LEAST * seen) | (high > _APART * low))
+    if len(np.unique(np.stack([low[apart], high[apart]]), axis=1).T) > _MANY:
+        apart[:] = False  # as on a graph: they are too much work
+    return rows[~apart], columns[~apart], (rows[apart], columns[apart])
+
+
+def _each_apart(
+    activation: Activation, state: State, rows: Indices, columns: Indices, derivative: bool
+) -> tuple[Array, Array]:
+    """`far_apart` of every pair of variances."""
+    pairs, g = state.variance[np.stack([rows, columns])], state.one_minus[rows, columns]
+    value, error = np.zeros_like(g), np.zeros_like(g)
+    distinct, which = np.unique(pairs, axis=1, return_inverse=True)
+    for k, (first, second) in enumerate(distinct.T):
+        here = which.ravel() == k
+        pair = float(first), float(second)
+        value[here], error[here] = far_apart(activation, pair, g[here], derivative)
+    return value, error
 
 
 def _second(
@@ -122,11 +158,10 @@ def _of_pairs(
 ) -> tuple[Array, Array]:
     """The same of signals that are not 0, as many pairs at a time as take little memory."""
     largest = float(np.max(state.variance))
-    if not _NEAR <= largest <= _FAR:  # samples begin farther out, or end before
-        half = int(np.ceil(0.5 * np.log2(largest) / _ZOOM)) * _ZOOM
-        size = half if largest < _NEAR else _size(activation, 4.0**half)
-        zoomed = replace(state, variance=state.variance / 4.0**half)
-        value, bound = _of_pairs(_zoomed(activation, half, size), zoomed, rows, columns, derivative)
+    if half := half_of(largest):  # samples begin farther out, or end before
+        size = half if half < 0 else size_of(activation, 4.0**half)
+        near = replace(state, variance=state.variance / 4.0**half)
+        value, bound = _of_pairs(zoomed(activation, half, size), near, rows, columns, derivative)
         back = np.exp2(2.0 * (size - half if derivative else size))
         return value * back, bound * back
     heard = len(np.unique(state.variance))
@@ -139,21 +174,6 @@ def _of_pairs(
             activation, pairs, state.one_minus[rows[part], columns[part]], derivative
         )
     return value, bound
-
-
-@remembered
-def _zoomed(activation: Activation, half: int, size: int) -> Activation:
-    """`phi(b x) / s` with `b = 2^half`, `s = 2^size`."""
-    b, s, phi = 2.0**half, 2.0**size, cast(Callable[[Any], Any], activation)
-    return Activation(lambda x: phi(b * x) / s, name=activation.name)
-
-
-def _size(activation: Activation, q: float) -> int:
-    """The power of 2 that is next to the root of `E[phi^2]`."""
-    second = float(second_moment(activation, np.array([q]), derivatives=False).value[0])
-    if not 0 < second < np.inf:
-        raise UnresolvedError(activation.why_not(q, "E[phi^2]"))
-    return round(0.5 * float(np.log2(second)))
 
 
 def _with_silent(

@@ -186,9 +186,10 @@ def _stability(found: Findings) -> str:
         basin = _basin(found)
         where = f" ({intervals(basin)})" if basin else ""
         return f"Below 1: stable, a variance that is off comes back{where}, by this factor a layer."
-    if found.clip is not None:
-        return "Not below 1: the variance runs away; clip the activation as above."
     elsewhere = found.best_stable
+    if found.clip is not None:
+        instead = "" if elsewhere is None else f", or take a q that holds, such as {elsewhere:.4g}"
+        return f"Not below 1: the variance runs away; clip the activation as above{instead}."
     return "Not below 1: the variance does not come back to q. " + (
         f"Take another q on the edge of chaos, such as {elsewhere:.4g}, or normalise layers."
         if elsewhere is not None

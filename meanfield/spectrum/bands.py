@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from meanfield.activation import LEAST_REACH, Activation
 from meanfield.errors import UnresolvedError
-from meanfield.spectrum.slope import SlopePieces, slope_pieces
+from meanfield.spectrum.slope import LEVEL, SlopePieces, slope_pieces
 
 __all__ = ["beyond", "union"]
 
 Array = NDArray[np.float64]
 
-_TOUCH = 1e-10  # relative
+_TOUCH = 0.1 * LEVEL
 _FARTHEST = 2.0**10
 _SETTLED = 1e-12
 _MOVING = 0.1  # a slope that changes by more in the last octave goes on to 0 or infinity

@@ -28,7 +28,7 @@ Complex = Any  # an array of complex128
 _LEAST = 1e-15  # probability beyond which the curve is not followed
 _UNSEEN = 1e-16  # of a panel whose shape is of no matter
 _ITERATIONS = 80
-_TINY = 1e-13  # an angle that is none
+_TINY = 1e-20  # an angle that is none; next to an atom they are as small as the distance from it
 _CLOSE = 1e-9  # a step of an angle, relative, after which the next one is rounding
 _PANELS = 3
 _NUDGE = 16 * EPS  # an end can be an atom of X, where nothing is finite
@@ -37,6 +37,7 @@ _OUTWARDS = np.geomspace(1e-2, 1400.0, 13)
 _RESOLVED = 1e-13
 _BISECTIONS = 50
 _SOME = 3  # of the points of a panel one in so many is a check of the law
+_USUAL = 3  # times that panels are bisected where the law is resolved: then that is checked
 _MANY = 256  # panels that are not resolved at once: by no singularity, but by noise
 _SMALL = 1e-8  # a misfit of which rounding can be the reason
 _NOISE = 0.25  # where it does not fall by more when a panel is halved, it is
@@ -168,7 +169,7 @@ def follow(
     left, right = edges[:-1], edges[1:]
     phi, guess = nodes(left, right), known.theta
     before = np.full((2, len(left)), np.inf)  # missed on what they are halves and quarters of
-    done, generation = [], 0
+    done, generation, checked = [], 0, False
     while True:
         log_r, rate = _place(phi, known.bottom, known.top, arc.bent)
         theta = angles(transform, log_r.ravel(), guess.ravel()).reshape(phi.shape)
@@ -179,18 +180,19 @@ def follow(
         with np.errstate(all="ignore"):
             rate = rate * np.abs(D) ** 2 / D.real
         rate = np.where(np.isfinite(rate), np.maximum(rate, 0.0), 0.0)
+        density = np.where(np.isfinite(density), density, 0.0)  # at an atom
         mass = rate * density
         rounding = 16 * EPS * (depth + np.max(np.abs(y), axis=1))
         off = np.maximum(tail(coefficients(y)) - rounding, 0.0) * np.max(density, axis=1)
         missed = np.maximum(tail(coefficients(mass)), off) * (right - left)
         good = (missed < _RESOLVED) | (np.max(mass, axis=1) * (right - left) < _UNSEEN)
         good |= (missed < _SMALL) & (missed > _NOISE * np.max(before, axis=0))
-        if not np.all(good):
+        if generation >= _USUAL and not checked and not np.all(good):
             law = transform.law.refined(np.exp(log_u[~good][:, ::_SOME]).ravel())
             if law is not transform.law:
-                transform, guess = replace(transform, law=law), theta
+                transform, guess, checked = replace(transform, law=law), theta, True
                 continue
-        generation += 1
+        generation, checked = generation + 1, False
         if generation == _BISECTIONS or np.sum(~good) > _MANY:
             good[:] = True
         done.append([a[good] for a in (left, right, phi, y, rate, density, missed, log_u)])

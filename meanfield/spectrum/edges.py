@@ -31,7 +31,8 @@ class Arc(NamedTuple):
 def arcs(transform: Transform, bands: Array) -> list[Arc]:
     """Where the curve lies, from the top down: bands of `X`, and what is not free between them.
 
-    Divided at the atoms of `X`: one that is all but an atom of the product is a singularity.
+    Divided at the atoms of `X` and at their shoulders: an atom of `X` that is all but one of the
+    product is a singularity.
     """
 
     def margin(log_r: Array) -> Array:
@@ -42,13 +43,15 @@ def arcs(transform: Transform, bands: Array) -> list[Arc]:
 
     ends = np.array([0.0, *np.ravel(gaps(margin, bands)), np.inf])
     walls = np.setdiff1d(bands, transform.law.roots)
+    atoms = transform.law.atoms[:, 0]
+    at = np.union1d(atoms, transform.law.shoulders)
     found = []
     for low, high in ends.reshape(-1, 2).tolist():
         if high > low:
-            atoms = transform.law.atoms[:, 0]
-            cuts = [low, *atoms[(atoms > low) & (atoms < high)].tolist(), high]
+            inside = at[(at > low) & (at < high)]
+            cuts = [low, *inside.tolist(), high]
             for a, b in zip(cuts[:-1], cuts[1:], strict=True):
-                hard = [end in atoms or end in walls or end in (0, np.inf) for end in (a, b)]
-                bent = tuple(end in atoms or not h for end, h in zip((a, b), hard, strict=True))
+                hard = [end in at or end in walls or end in (0, np.inf) for end in (a, b)]
+                bent = tuple(end in at or not h for end, h in zip((a, b), hard, strict=True))
                 found.append(Arc(a, b, (not hard[0], not hard[1]), (bent[0], bent[1])))
     return found[::-1]

@@ -17,7 +17,7 @@ __all__ = ["equal_layers"]
 
 _ROUNDS = 6
 _SOME = 3  # of the points of the curve one in so many is a check of the law
-_SETTLED = 1e-13  # of probability
+_SETTLED = 1e-13  # of probability: what is less does not matter
 _TINY = 1e-10  # relative: of radii
 
 
@@ -63,7 +63,8 @@ def _followed(transform: Transform) -> list[Any]:
             points.append(np.exp(log_u[::_SOME]))
             above += part.whole
         finer = replace(finer, law=finer.law.refined(np.concatenate([edges, *points])))
-        if finer.law is law or _same(transform, finer, np.log(np.concatenate(points))):
+        enough = max(_SETTLED, 0.1 * sum(part.error for _, part in found))
+        if finer.law is law or _same(transform, finer, np.log(np.concatenate(points)), enough):
             break
         transform = finer
     placed = [(arc.high, part) for arc, part in _to_their_ends(transform, found)]
@@ -71,11 +72,11 @@ def _followed(transform: Transform) -> list[Any]:
     return [part for _, part in sorted(placed, key=lambda pair: pair[0])]
 
 
-def _same(one: Transform, other: Transform, log_u: Any) -> bool:
+def _same(one: Transform, other: Transform, log_u: Any, enough: float) -> bool:
     """Whether two laws of slopes give the same spectrum along a curve: panels were fine enough."""
     a, b = one.at(log_u), other.at(log_u)
     off = np.maximum(np.abs(a.m - b.m), np.abs(a.F - b.F) * np.abs(a.m.imag))
-    return bool(np.all(off < _SETTLED))
+    return bool(np.all(off < enough))
 
 
 def _to_their_ends(
@@ -102,4 +103,5 @@ def _to_their_ends(
             (arc, replace(part, low=min(low, part.low), high=high))
             for (arc, part), low, high in zip(inside, lows, highs, strict=True)
         ]
-    return result
+    # where next to nothing is seen an edge may be rounding, and what is seen lies on no one arc
+    return result if len(result) == len(found) else found

@@ -56,9 +56,8 @@ def _free(margin_at: Margin, low: float, high: float) -> list[tuple[float, float
     t = np.linspace(-_DEEP if low else -_FAR, _DEEP if high < np.inf else _FAR, _SCAN)
     g = margin(t)
     for _ in range(_ZOOMS):  # what is all but closed hides between the points
-        inner = g[1:-1]
-        peaks = (inner <= 0) & (inner != -1) & (inner >= g[:-2]) & (inner >= g[2:])
-        where = np.flatnonzero(peaks) + 1
+        tops = np.array([a + np.argmax(g[a:b]) for a, b in _runs(g != -1)], int)
+        where = tops[(g[tops] <= 0) & (tops > 0) & (tops < len(t) - 1)]
         if not len(where):
             break
         more = np.linspace(t[where - 1], t[where + 1], 33)[1:-1].ravel()

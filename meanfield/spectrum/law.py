@@ -22,7 +22,7 @@ from meanfield.errors import UnresolvedError
 from meanfield.legendre import TO_COEFFICIENTS, WEIGHTS
 from meanfield.spectrum.bands import beyond, union
 from meanfield.spectrum.path import SIGMAS, on_panels, panels
-from meanfield.spectrum.slope import SlopePieces, slope_pieces
+from meanfield.spectrum.slope import LEVEL, SlopePieces, slope_pieces
 from meanfield.spectrum.sums import Sums
 
 __all__ = ["SlopeLaw", "slope_law"]
@@ -34,12 +34,13 @@ _RESOLVED = 1e-14
 _NEGLIGIBLE = 1e-18
 _TINIEST = 1e-290  # which times a probability is not yet 0
 _SMALLEST = 1e-280  # what is less is not followed
-_ROUNDING = 1e-12
+_ROUNDING = 1e-14
 _SETTLED = 1e-9
 _NARROWEST = 1e-14  # standard deviations: less is rounding
 _LEAST_SEEN = 8.5  # standard deviations that an activation must go on for
 _AT_ONCE = 1 << 12  # pairs of points and panels
 _NEAR = 8.0  # radii of the values on a panel: poles farther out are no matter to 16 nodes
+_LAST = TO_COEFFICIENTS[:, -2:].astype(complex)
 _HALVINGS = 60
 _MOST_PANELS = 1 << 11
 
@@ -90,6 +91,21 @@ class SlopeLaw:
         start = np.flatnonzero(np.append(True, np.abs(np.diff(x)) > 1e-14 * np.abs(x[1:])))
         return x[start], np.add.reduceat(w, start)
 
+    @property
+    def shoulders(self) -> Array:
+        """Values from where on a slope is so near to an atom that it is of it."""
+        return self.turns[np.any(self._beside, axis=1)]
+
+    @property
+    def levelled(self) -> float:
+        """The probability of atoms that have such shoulders."""
+        return float(np.any(self._beside, axis=0) @ self.atoms[:, 1])
+
+    @property
+    def _beside(self) -> NDArray[np.bool_]:
+        off = np.abs(self.turns[:, None] / self.atoms[:, 0] - 1)
+        return (off > LEVEL) & (off < 4 * LEVEL)
+
     @cached_property
     def _sums(self) -> Sums:
         x, w = self.nodes
@@ -127,13 +143,16 @@ class SlopeLaw:
         return m, n, first, second
 
     def refined(self, u: Complex) -> "SlopeLaw":
-        """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do."""
+        """The law on panels that resolve `X / (u - X)` for every `u`; itself if they do.
+
+        Without any, that resolve the moments of `X`, and with them what is far from all `u`.
+        """
         law, known = self, 0
         m, _, _ = self.transforms(np.log(u))
-        for _ in range(_HALVINGS if len(u) else 0):
+        for _ in range(_HALVINGS):
             width = np.abs(law.right - law.left)
             bad = (np.arange(len(width)) >= known) & (width > _NARROWEST)
-            bad[bad] = law._misses(bad, u, m) > _RESOLVED
+            bad[bad] = (law._misses(bad, u, m) if len(u) else law._moments(bad)) > _RESOLVED
             if not np.any(bad):
                 break
             known = len(bad) - np.sum(bad)
@@ -146,22 +165,29 @@ class SlopeLaw:
                 )
         return law
 
+    def _moments(self, some: NDArray[np.bool_]) -> Array:
+        """What some panels may be wrong by in `E[(X/E[X])^k]`, beside it or 1."""
+        f = self.density[some] * (self.value[some] / self.mean) ** np.arange(3)[:, None, None]
+        missed = _missed(f) / np.array([1.0, 1.0, 1 + self.spread])[:, None]
+        return np.max(missed, axis=0, initial=0.0) * np.abs(self.right - self.left)[some]
+
     @np.errstate(all="ignore")
     def _misses(self, some: NDArray[np.bool_], u: Complex, m: Complex) -> Array:
-        """What some panels may be wrong by beside `m`: the square of what the last terms are."""
+        """What some panels may be wrong by, beside `m`."""
         value, density = self.value[some], self.density[some]
+        at = self.sigma * 0.5 * (self.left + self.right)[some].real
+        noise = 2 * np.sqrt(np.abs(value[:, 0])) * self.pieces.rounding(at)
         centre = np.mean(value, axis=1)
         radius = np.max(np.abs(value - centre[:, None]), axis=1, initial=0.0)
         near = np.abs(u[:, None] - centre) < _NEAR * radius
-        near[[np.argmin(np.abs(u)), np.argmax(np.abs(u))]] = True  # for all others it is as far
         worst, pairs = np.zeros(len(value)), np.argwhere(near)
         for i in range(0, len(pairs), _AT_ONCE):
             point, panel = pairs[i : i + _AT_ONCE].T
-            f = value[panel] / (u[point, None] - value[panel]) * density[panel]
-            size = np.max(np.abs(f), axis=1)
-            last = np.max(np.abs(f @ TO_COEFFICIENTS[:, -2:]), axis=1)
-            miss = np.where(size > 0, last * (last / size), 0.0) / np.fmax(np.abs(m[point]), 1.0)
-            np.maximum.at(worst, panel, miss)
+            pole = 1 / (u[point, None] - value[panel])
+            f = value[panel] * pole * density[panel]
+            off = u[point, None] * pole**2 * density[panel]  # df/dX
+            miss = _missed(f, noise[panel] * np.max(np.abs(off), axis=1))
+            np.maximum.at(worst, panel, miss / np.fmax(np.abs(m[point]), 1.0))
         return worst * np.abs(self.right - self.left)[some]
 
     def _bisected(self, bad: NDArray[np.bool_]) -> "SlopeLaw":
@@ -183,6 +209,15 @@ class SlopeLaw:
                 for name, part in zip(names, added, strict=True)
             },
         )
+
+
+def _missed(f: Complex, noise: Any = 0.0) -> Array:
+    """The square of what the last terms of functions on panels are, without their noise."""
+    size = np.max(np.abs(f), axis=-1)
+    last = np.max(np.abs(f @ _LAST), axis=-1)
+    last = np.maximum(last - noise, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(size > 0, last * (last / size), 0.0)
 
 
 def slope_law(activation: Activation, q: float) -> SlopeLaw:
@@ -219,7 +254,7 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
     turns = turns[turns > _ROUNDING**2 * np.max(turns, initial=0.0)]
     return SlopeLaw(
         pieces, sigma, zero, atoms, left, right, value, density, bands, seen, turns
-    )  # fmt: skip
+    ).refined(np.zeros(0))  # fmt: skip
 
 
 def _atoms(pieces: SlopePieces, sigma: float) -> tuple[float, Array]:

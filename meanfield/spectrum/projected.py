@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from meanfield.precision import EPS
 from meanfield.spectrum.edges import gaps
 from meanfield.spectrum.law import SlopeLaw
+from meanfield.spectrum.slope import LEVEL
 
 __all__ = ["Projected"]
 
@@ -68,6 +69,13 @@ class Projected:
         left[np.abs(left) <= _ROUNDING] = 0.0
         return np.column_stack([value, left])[left >= 0]
 
+    @property
+    def shoulders(self) -> Array:
+        """Values from where on one is of an atom, which has come nearer to them."""
+        x, mass = self.law.atoms[self.law.atoms[:, 1] > self._lost].T
+        off = self.law.shoulders[:, None] - x
+        return (x + off * (1 - self._lost / mass))[np.abs(off) < 4 * LEVEL * x]
+
     @cached_property
     def bands(self) -> Array:
         """Smallest intervals that hold all but 0, in order."""
@@ -81,8 +89,8 @@ class Projected:
     @cached_property
     def roots(self) -> Array:
         """Ends of bands at which the density is a square root: all but those that `X` has."""
-        ends = self._v(np.concatenate([self.law.bands.ravel(), self.law.seen.ravel()]))
-        return np.setdiff1d([self.bands, self.seen], ends)
+        walls = self._v(np.concatenate([self.law.bands.ravel(), self.law.seen.ravel()]))
+        return np.setdiff1d(np.concatenate([self.bands.ravel(), self.seen.ravel()]), walls)
 
     def _bands(self, bands: Array) -> Array:
         """What lies between the gaps, which are intervals of real `u` with `dv/du > 0`."""
@@ -118,7 +126,7 @@ class Projected:
 
         ends = np.append(0.0, bands.ravel())[:-1].reshape(-1, 2)
         inside = [(low * (1 + _INSIDE), high * (1 - _INSIDE)) for low, high in ends.tolist()]
-        inside = [(max(low, high * _LEAST), high) for low, high in inside if low < high]
+        inside = [(max(low, _LEAST), high) for low, high in inside if max(low, _LEAST) < high]
         found: Any = [brentq(n, *ab, xtol=_LEAST) for ab in inside if n(ab[0]) > 0 > n(ab[1])]
         return np.repeat(found, 2).reshape(-1, 2)
 

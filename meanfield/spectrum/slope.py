@@ -5,6 +5,7 @@ is needed, and one that is no JAX function costs the same.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,22 @@ from numpy.typing import NDArray
 
 from meanfield.activation import Activation, remembered
 from meanfield.errors import MeanFieldError, UnresolvedError
-from meanfield.legendre import ORDER, coefficients, nodes, series, tail
+from meanfield.legendre import ORDER, TO_COEFFICIENTS, coefficients, nodes, series, tail
 from meanfield.precision import EPS
 
 __all__ = ["SlopePieces", "slope_pieces"]
 
 Array = NDArray[np.float64]
 
-_NOISY = 8 * EPS  # what changes less on a panel, beside its size, is constant
-_LEVELLED = 4 * EPS  # beside the size: the last coefficients, if all are less, are rounding
-_HIDDEN = 8.0  # times the noise: a slope that cannot be told from 0
-_ROUGH = 1e-2  # of its size: neither can one that is not resolved, where it underflows by steps
-_FAINT = 1e-9  # beside the largest slope: the square is rounding
-_FLAT = 1e-12
+_NOISY = 8 * EPS  # of a slope: four roundings up at one node of a panel and four down at another
+# of its series, if one rounding at each node is independent of the others: two deviations
+_LEVELLED = 2 * EPS * np.linalg.norm(TO_COEFFICIENTS, axis=0)
+_HIDDEN = 8.0  # times the noise: all 16 values of a panel within its four deviations of 0
+_ROUGH = 1e-2  # of its size: of 16 values that underflow by steps not two digits make a series
+_FAINT = EPS**0.5  # beside the largest slope: the square is rounding
+LEVEL = 1e-10  # relative: a slope that differs by less from where it is one number is that number
+_LEVEL_KNOWN = 1 / 16  # of that, noise by which it is known where it does
+_FLAT = 1000 * _NOISY  # what changes less turns where rounding does, by 1/sqrt(1000) of a panel
 _FALL = 3.0  # of log phi' across a panel
 _SAME = 1e-5  # turning points nearer to one another, relatively, are one
 _ENDS = 1e-9  # turning points so little outside their panel are at its end
@@ -38,7 +42,9 @@ class SlopePieces:
     right: Array
     series: Array  # shape (panels, 16)
     constant: NDArray[np.bool_]
-    flat: Array  # runs of constant panels that kinks bound: shape (runs, 2), infinite at the ends
+    flat: (
+        Array  # where it is one number, up to kinks or to `LEVEL`: shape (runs, 2), maybe infinite
+    )
     cuts: Array  # kinks, zeros and extrema of phi', and where it is lost, in order
     lost: Array  # where it comes to be so small that it cannot be told from 0
     noise: Array  # of phi', one number a panel
@@ -54,9 +60,16 @@ class SlopePieces:
 
     def ending(self, z: Array, side: int = 1) -> Array:
         """`phi'(z)^2` at the ends of what is monotone: 0 where `phi'` is within its rounding."""
-        panel, x = self.panel(z, side), self.squared(z, side)
-        rounding = 4 * (self.noise + EPS * np.sum(np.abs(self.series), axis=1))[panel]
-        return np.where(x <= rounding**2, 0.0, x)
+        x = self.squared(z, side)
+        return np.where(x <= self.rounding(z, side) ** 2, 0.0, x)
+
+    def rounding(self, z: Array, side: int = 1) -> Array:
+        """What `phi'` may be wrong by."""
+        return 4 * (self.noise + EPS * self._size)[self.panel(z, side)]
+
+    @cached_property
+    def _size(self) -> Array:
+        return np.sum(np.abs(self.series), axis=1)
 
     def turning(self, z: Array) -> Array:
         """The derivative of `phi'(z)^2` at real `z`."""
@@ -105,7 +118,7 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     size = np.max(np.abs(slope), axis=1)
     constant = np.ptp(slope, axis=1) <= 4 * noise + _NOISY * size
     c = coefficients(np.where(np.isfinite(slope), slope, 0.0))
-    small = np.abs(c) <= np.maximum(noise, _LEVELLED * size)[:, None]
+    small = np.abs(c) <= np.maximum(noise[:, None], size[:, None] * _LEVELLED)
     # beside the real axis noise would grow with the degree
     c[np.logical_and.accumulate(small[:, ::-1], axis=1)[:, ::-1]] = 0.0
     # nothing is known of it but that it is as small
@@ -131,11 +144,13 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     lonely = np.min(np.abs(met[:, None] - np.append(found, np.inf)), axis=1) > near
     turns.append(met[lonely])
     lost = right[:-1][hidden[1:] != hidden[:-1]]  # there it is cut off
+    flat = _flat(left, right, slope, c, constant, kinks, noise)
+    ends = flat[np.isfinite(flat)]
+    turns = np.concatenate([np.zeros(0), *turns])  # where it is flat, by rounding
+    turns = turns[~np.any((turns[:, None] > flat[:, 0]) & (turns[:, None] < flat[:, 1]), axis=1)]
     return SlopePieces(
-        left=left, right=right, series=c, constant=constant,
-        flat=_flat(left, right, slope, constant, kinks, noise),
-        cuts=_apart(np.union1d(kinks, lost), np.concatenate([np.zeros(0), *turns])),
-        lost=lost, noise=noise,
+        left=left, right=right, series=c, constant=constant, flat=flat, lost=lost, noise=noise,
+        cuts=_apart(np.unique(np.concatenate([kinks, lost, ends])), turns),
     )  # fmt: skip
 
 
@@ -185,8 +200,8 @@ def _roots(c: Array) -> Array:
     return np.clip(real[np.abs(real) <= 1 + _ENDS], -1.0, 1.0)
 
 
-def _flat(left, right, slope, constant, kinks, noise) -> Array:
-    """Runs of panels on which the slope is one number, each with a kink or infinity at its ends."""
+def _flat(left, right, slope, c, constant, kinks, noise) -> Array:
+    """Runs of panels on which the slope is one number, and what differs from it by `LEVEL`."""
     runs: list[tuple[float, float]] = []
     level = slope[:, ORDER // 2]
     k = 0
@@ -203,11 +218,35 @@ def _flat(left, right, slope, constant, kinks, noise) -> Array:
             <= 4 * max(noise[k], noise[j + 1]) + _NOISY * abs(level[k])
         ):
             j += 1
+        middle = (k + j) // 2
+        known = noise[middle] < _LEVEL_KNOWN * LEVEL * abs(level[middle])
         low = -np.inf if k == 0 else left[k]
         high = np.inf if j == len(left) - 1 else right[j]
-        whole = np.isinf(low) and np.isinf(high)
-        bounded = (low in kinks or np.isinf(low)) and (high in kinks or np.isinf(high))
-        if bounded and (whole or np.isfinite(low) or np.isfinite(high)):
+        if low != -np.inf and low not in kinks:
+            low = _leaving(left, right, c, kinks, level[middle], k - 1, -1) if known else np.nan
+        if high != np.inf and high not in kinks:
+            high = _leaving(left, right, c, kinks, level[middle], j + 1, 1) if known else np.nan
+        if high > low:
             runs.append((low, high))
         k = j + 1
     return np.array(runs).reshape(-1, 2)
+
+
+def _leaving(left, right, c, kinks, level: float, k: int, side: int) -> float:
+    """Where the slope has come to differ from a level, from panel `k` on to a side."""
+    while True:
+        ends = (left[k], right[k])[::side]
+        inside = [
+            0.5 * ((1 - t) * left[k] + (1 + t) * right[k])
+            for sign in (-1, 1)
+            for t in _roots(c[k] - level * (1 + sign * LEVEL) * (np.arange(ORDER) == 0))
+        ]
+        if inside:
+            return float(min(inside, key=lambda x: abs(x - ends[0])))
+        k += side
+        if (
+            ends[1] in kinks
+            or not 0 <= k < len(left)
+            or abs(np.sum(c[k] * (-side) ** np.arange(ORDER)) / level - 1) > LEVEL
+        ):
+            return float(ends[1])

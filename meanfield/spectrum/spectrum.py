@@ -20,6 +20,7 @@ from meanfield.spectrum.distribution import Distribution
 from meanfield.spectrum.equal import equal_layers
 from meanfield.spectrum.law import slope_law
 from meanfield.spectrum.projected import Projected
+from meanfield.spectrum.slope import LEVEL
 from meanfield.spectrum.transform import Transform
 from meanfield.whole import whole_number
 
@@ -270,7 +271,8 @@ def jacobian_spectrum(
     found = Spectrum(
         activation.name, depth, weights, q, weight_var,
         depth * log(chi1) if chi1 > 0 else -np.inf,
-        depth * (spread + ensemble.spread), distribution, error + depth * (relative + 4 * EPS),
+        depth * (spread + ensemble.spread), distribution,
+        error + depth * (relative + 4 * EPS + LEVEL * law.levelled),
     )  # fmt: skip
     if found.s_max == np.inf and len(law.bands) and law.bands[-1, 1] < np.inf:
         raise UnresolvedError(

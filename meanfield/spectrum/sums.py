@@ -22,8 +22,13 @@ Complex = Any  # an array of complex128
 
 _FAR = 3.0  # decades
 _J = np.arange(6.0)  # powers of 10^-3: what is beyond the last of these is rounding
+# of the powers of x/u and of u/x, in the four sums
+_SOME = np.minimum(_J, 1)
+_BELOW = np.stack([_SOME, _SOME**0, _J, _J + 1]).astype(complex)
+_ABOVE = np.stack([-(_SOME**0), -_SOME, _J, _J - _SOME]).astype(complex)
+_TEN = np.log(10)
 _AT_ONCE = 32  # points
-_IN_CACHE = 1 << 14  # points times nodes, and too few for threads
+_IN_CACHE = 1 << 13  # points times nodes, and too few for threads
 
 
 class _Moments(NamedTuple):
@@ -72,48 +77,45 @@ class Sums:
     def at(self, log_u: Complex) -> Complex:
         """`E[X/(u-X)]`, `E[u/(u-X)]`, `E[uX/(u-X)^2]`, `E[u^2/(u-X)^2]`, shape (4, points)."""
         total = np.empty((4, len(log_u)), complex)
-        count, first = _IN_CACHE // (len(self.x) + 1), 0
-        if count >= _AT_ONCE:
-            for first in range(0, len(log_u), count):
-                some = slice(first, first + count)
-                total[:, some] = self._near(log_u[some], 0, len(self.x))
-        while count < _AT_ONCE and first < len(log_u):
-            some = log_u[first : first + _AT_ONCE]
-            total[:, first : first + len(some)] = self._near_and_far(some)
-            first += len(some)
+        if len(self.x) * _AT_ONCE <= _IN_CACHE:
+            self._near(log_u, 0, len(self.x), total)
+        else:
+            for i in range(0, len(log_u), _AT_ONCE):
+                some = slice(i, i + _AT_ONCE)
+                self._near_and_far(log_u[some], total[:, some])
         total[1::2] += self.zero
         return total
 
-    def _near(self, log_u: Complex, start: int, stop: int) -> Complex:
-        u, size = np.exp(log_u), np.exp(log_u.real)
-        turn = u / size
-        ratio = u[:, None] - self.x[start:stop]
-        for k in self.real:
-            if start <= k < stop:
-                ratio[:, k - start] = self.x[k] * np.expm1(log_u - np.log(self.x[k].real))
-        ratio *= 1 / size[:, None]
-        np.reciprocal(ratio, out=ratio)  # |u| / (u - x): neither it nor its square overflows
-        one = (ratio @ self._weights[start:stop]).T
-        ratio *= ratio
-        two = (ratio @ self._weights[start:stop]).T  # with one column BLAS would take threads
-        return np.stack([one[0] / size, one[1] * turn, two[0] / size * turn, two[1] * turn**2])
+    def _near(self, log_u: Complex, start: int, stop: int, total: Complex) -> None:
+        x, weights = self.x[start:stop], self._weights[start:stop]
+        real = [k for k in self.real if start <= k < stop]
+        size = np.exp(log_u.real)
+        turn = np.exp(1j * log_u.imag)
+        u = size * turn
+        step = max(2, _IN_CACHE // (stop - start + 1))
+        for i in range(0, len(u), step):
+            some = slice(i, i + step)
+            ratio = u[some, None] - x
+            for k in real:
+                ratio[:, k - start] = self.x[k] * np.expm1(log_u[some] - np.log(self.x[k].real))
+            ratio *= 1 / size[some, None]
+            np.reciprocal(ratio, out=ratio)  # |u| / (u - x): neither it nor its square overflows
+            total[:2, some] = (ratio @ weights).T
+            ratio *= ratio
+            total[2:, some] = (ratio @ weights).T  # with one column BLAS would take threads
+        total[::2] /= size
+        total[1:3] *= turn
+        total[3] *= turn * turn
 
-    def _near_and_far(self, log_u: Complex) -> Complex:
+    def _near_and_far(self, log_u: Complex, total: Complex) -> None:
         decade, start, below, above = self._moments
-        tens = log_u.real / np.log(10)
+        tens = log_u.real / _TEN
         low = int(np.searchsorted(decade, np.min(tens) - _FAR - 1))
         high = int(np.searchsorted(decade, np.max(tens) + _FAR))
-        first, last = int(start[low]), int(start[high])
-        count = max(2, _IN_CACHE // (last - first + 1))
-        total = np.concatenate(
-            [self._near(log_u[i : i + count], first, last) for i in range(0, len(log_u), count)],
-            axis=1,
-        )
-        some = np.minimum(_J, 1)
+        self._near(log_u, int(start[low]), int(start[high]), total)
         if low > 0:
-            powers = np.exp(np.outer(decade[low - 1] * np.log(10) - log_u, _J)) * below[low - 1]
-            total += np.stack([some, some + 1 - some, _J, _J + 1]) @ powers.T
+            power = np.exp(np.outer(decade[low - 1] * _TEN - log_u, _J)) * below[low - 1]
+            total += _BELOW @ power.T
         if high < len(decade):
-            powers = np.exp(np.outer(log_u - decade[high] * np.log(10), _J)) * above[high]
-            total += np.stack([some - some - 1, -some, _J, _J - some]) @ powers.T
-        return total
+            power = np.exp(np.outer(log_u - decade[high] * _TEN, _J)) * above[high]
+            total += _ABOVE @ power.T
