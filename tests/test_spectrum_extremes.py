@@ -9,6 +9,7 @@ On the negative axis `z = -y` nothing is singular, and with real sums over `phi'
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import brentq
@@ -32,6 +33,7 @@ CASES = [
     ("erf", 0.5, "orthogonal", 256), ("erf", 1.0, "gaussian", 1000),
     ("gelu", 5.0, "orthogonal", 1), ("gelu", 0.0015, "gaussian", 64),
     ("tanh", 1e-4, "orthogonal", 64), ("tanh", 5.0, "gaussian", 64),
+    ("tanh", 20.0, "orthogonal", 10_000), ("sigmoid", 200.0, "gaussian", 8),
     ("silu", 20.0, "orthogonal", 8), ("tanh", 1.0, MaskedOrthogonal(0.5), 3),
     ("leaky_relu", 1.0, "orthogonal", 2), ("tanh", 1.0, LowRank(0.5), 8),
     ("relu", 1.0, LowRank(0.4), 500), ("leaky_relu", 1.0, LowRank(0.5), 1),
@@ -116,7 +118,7 @@ def test_an_atom_that_has_just_vanished() -> None:
     np.testing.assert_allclose(spectrum.density(s), 1 / (np.pi * np.sqrt(4 - s * s)), rtol=1e-9)
 
 
-@pytest.mark.parametrize("q", [0.05, 5.0])
+@pytest.mark.parametrize("q", [0.05, 5.0, 500.0])
 def test_one_layer_is_exact(q: float) -> None:
     """`s = sqrt(weight_var) sech(z)^2` with tanh: `P(s' > s)` is that of `|z|` below one number."""
     from scipy.special import erf
@@ -130,10 +132,29 @@ def test_one_layer_is_exact(q: float) -> None:
     np.testing.assert_allclose(spectrum.quantile(p), s, rtol=1e-10)
 
 
-def test_what_cannot_be_resolved_is_refused() -> None:
-    """The derivative of tanh is lost to rounding at |x| > 18, which deep networks see."""
+def test_what_rounding_hides_is_in_the_error() -> None:
+    """By its values the slope of tanh is lost at |x| > 18, which deep networks see."""
+    exact, sampled = (
+        mf.jacobian_spectrum(mf.critical(phi, q=15.0), 8, "orthogonal") for phi in ("tanh", np.tanh)
+    )
+    s = np.geomspace(1e-100, 10, 200)
+    off = np.max(np.abs(sampled.cdf(s) - exact.cdf(s)))
+    assert exact.error < 1e-12 and 1e-6 < off <= sampled.error
     with pytest.raises(mf.UnresolvedError, match="known to"):
-        mf.jacobian_spectrum(mf.critical("tanh", q=20.0), 10_000, "orthogonal")
+        mf.jacobian_spectrum(mf.critical(np.tanh, q=20.0), 8, "orthogonal")
+
+
+@pytest.mark.parametrize("phi", ["sigmoid", lambda x: 0.5 + 0.5 * jnp.tanh(0.5 * x)])
+def test_slopes_are_known_far_out(phi: Any) -> None:
+    """`log s'(z) = -2 log(2 cosh(z/2))`, `s' = s (1 - s)` is rounding at `z > 37`."""
+    point = mf.critical(phi, q=200.0)
+    spectrum = mf.jacobian_spectrum(point, 1, "orthogonal")
+    u = np.linspace(-12, 12, 4001)  # the trapezium rule of what is analytic and falls
+    log_s = -2 * np.logaddexp(0.5 * np.sqrt(200) * u, -0.5 * np.sqrt(200) * u)
+    weight = np.exp(-0.5 * u**2)
+    exact = np.average(log_s**2, weights=weight) - np.average(log_s, weights=weight) ** 2
+    assert spectrum.log_variance == pytest.approx(exact, rel=1e-10)
+    assert spectrum.atoms.shape == (0, 2)
 
 
 @pytest.mark.parametrize("weights", ["orthogonal", "gaussian"])

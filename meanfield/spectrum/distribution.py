@@ -10,9 +10,14 @@ from meanfield.precision import EPS
 from meanfield.spectrum.component import Component
 from meanfield.spectrum.single import Image
 
-__all__ = ["Distribution"]
+__all__ = ["Distribution", "middle"]
 
 Array = NDArray[np.float64]
+
+
+def middle(part: Component | Image | tuple[float, float]) -> float:
+    """What orders parts also where one ends at an atom."""
+    return part[0] if isinstance(part, tuple) else 0.5 * (part.bottom + part.top)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import numpy as np
 
 from meanfield.spectrum.component import Component
 from meanfield.spectrum.curve import Sketch, follow, image, redrawn, sketch
-from meanfield.spectrum.distribution import Distribution
+from meanfield.spectrum.distribution import Distribution, middle
 from meanfield.spectrum.edges import Arc, arcs
 from meanfield.spectrum.law import SlopeLaw
 from meanfield.spectrum.single import single_layer
@@ -27,16 +27,13 @@ def equal_layers(transform: Transform) -> tuple[Distribution, float]:
         return Distribution(1.0, ()), 0.0
     if transform.on_axis and isinstance(transform.law, SlopeLaw):
         parts = single_layer(transform.law, transform.log_weight_var)
-        parts = sorted([*(a[1:] for a in transform.atoms()), *parts], key=_top)
+        parts = sorted([*(a[1:] for a in transform.atoms()), *parts], key=middle)
     else:
         parts = _followed(transform)
     found = Distribution(transform.law.zero, tuple(parts))
-    hidden = transform.law.at_zero - transform.law.zero
+    # a share of slopes changes as much of the rank in each layer, and no more of the distribution
+    hidden = transform.depth * transform.law.hidden
     return found, sum(part.error for part in found.components) + max(found.missing, hidden)
-
-
-def _top(part: Any) -> float:
-    return part[0] if isinstance(part, tuple) else part.top
 
 
 def _followed(transform: Transform) -> list[Any]:

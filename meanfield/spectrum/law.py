@@ -118,6 +118,11 @@ class SlopeLaw:
         rest = 1 - float(np.sum(self.nodes[1].real))
         return rest if abs(rest - self.zero) > _ROUNDING else self.zero
 
+    @property
+    def hidden(self) -> float:
+        """The probability of what is not 0, and too small to be told from it."""
+        return self.at_zero - self.zero
+
     @cached_property
     def mean(self) -> float:
         """`E[X]`."""

@@ -9,7 +9,7 @@ from meanfield.legendre import ORDER, coefficients, nodes, tail
 from meanfield.spectrum.axis import Axis, Points
 from meanfield.spectrum.component import Component, at_halves, halves
 from meanfield.spectrum.coupled import Kind, Product
-from meanfield.spectrum.distribution import Distribution
+from meanfield.spectrum.distribution import Distribution, middle
 from meanfield.spectrum.intervals import Atoms, End, find_ends, intervals, scanned
 from meanfield.spectrum.rigid import rigid_but_one
 
@@ -32,16 +32,13 @@ def layered_distribution(kinds: list[Kind]) -> tuple[Distribution, float]:
     axis, atoms = Axis(Product(tuple(kinds))), _atoms(kinds)
     parts: list[Any] | None = rigid_but_one(kinds)
     if parts is not None:
-        parts = sorted([*atoms, *parts], key=_middle)
+        parts = sorted([*atoms, *parts], key=middle)
     else:
         parts = _everything(axis, atoms)
     found = Distribution(axis.product.zero, tuple(parts))
-    return found, sum(part.error for part in found.components) + found.missing
-
-
-def _middle(part: Any) -> float:
-    """What orders parts also where one ends at an atom."""
-    return part[0] if isinstance(part, tuple) else 0.5 * (part.bottom + part.top)
+    # a share of slopes changes as much of the rank in each layer, and no more of the distribution
+    hidden = sum(kind.count * kind.law.hidden / kind.share for kind in kinds)
+    return found, sum(part.error for part in found.components) + max(found.missing, hidden)
 
 
 def _everything(axis: Axis, atoms: Atoms) -> list[Any]:

@@ -58,6 +58,11 @@ class Projected:
         return max(self.law.at_zero, self._lost)
 
     @property
+    def hidden(self) -> float:
+        """The probability of what is not 0 in `X`, and too small to be told from it."""
+        return self.law.hidden
+
+    @property
     def mean(self) -> float:
         """`r E[X]`."""
         return self.ratio * self.law.mean
