@@ -31,7 +31,7 @@ _CLOSE = 2.0**-10  # a kink takes the place of edges that are, relatively, no fa
 _NARROW = 2.0 ** -(_BEYOND_KINK + 1)  # relative width of panels that need no dividing
 _PARTS, _MOST_PARTS = 1.5, 16  # of a panel, for each power of e by which phi grows on half of it
 _SQUARE = 0.4999  # |x|^-a is square-integrable at 0 for a < 1/2
-_UNBOUNDED = 0.02  # a smooth slope has changed by less, from 2^-16 to 2^-24 beside a kink
+UNBOUNDED = 0.02  # a smooth slope has changed by less, from 2^-16 to 2^-24 beside a kink
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def sample(box: Box, reach: float, given_kinks: Array | None = None) -> Samples:
         jump_sides=kinks.sides[kinks.is_jump],
         reach=reaches,
         broken=broken,
-        steepness=steepness if steepness > _UNBOUNDED else 0.0,
+        steepness=steepness if steepness > UNBOUNDED else 0.0,
     )
 
 
@@ -200,17 +200,23 @@ def _silent(panels: Panels, found: Kinks) -> NDArray[np.bool_]:
 
 def _growth(panels: Panels, f: Array, kinks: Array) -> tuple[float, float]:
     """Where `f` grows fastest towards a kink, and the `a` with which it does, as `|x - b|^-a`."""
-    x, size = panels.x.ravel(), np.abs(f).ravel()
-    b = np.append(kinks, 0.0)[:, None]
+    b = np.append(kinks, 0.0)
+    rise = growth_beside(panels.x.ravel(), f.ravel(), b)
+    fastest = int(np.argmax(rise))
+    return float(b[fastest % len(b)]), float(rise.ravel()[fastest])
+
+
+@np.errstate(all="ignore")  # there are no powers of what is not positive and finite
+def growth_beside(x: Array, f: Array, kinks: Array) -> Array:
+    """The `a >= 0` with which `f` grows below and above kinks, as `|x - b|^-a`: shape (2, n)."""
+    size, b = np.abs(f), kinks[:, None]
     targets = np.maximum(np.abs(b), 2.0**-6) * 2.0 ** np.array([-32, -24, -16])
-    place, growth = 0.0, 0.0
+    rises = []
     for side in (-1.0, 1.0):
         node = np.clip(np.searchsorted(x, b + side * targets), 0, len(x) - 1)
         distance = side * (x[node] - b)
         # a smooth side has no panels so small
         near = np.all((distance > 0) & (distance <= 4 * targets), axis=1)
         rise = np.min(-np.diff(np.log(size[node])) / np.diff(np.log(distance)), axis=1)
-        rise = np.where(near & np.isfinite(rise), rise, 0.0)
-        if rise.max() > growth:
-            place, growth = float(b[np.argmax(rise), 0]), float(rise.max())
-    return place, growth
+        rises.append(np.where(near & (rise > 0) & np.isfinite(rise), rise, 0.0))
+    return np.array(rises)

@@ -193,3 +193,37 @@ def test_low_rank_is_narrow_marchenko_pastur() -> None:
     spectrum = mf.jacobian_spectrum(mf.critical("linear"), 1, LowRank(0.25))
     np.testing.assert_allclose(spectrum.support, [[1.0, 3.0]], rtol=1e-13)
     np.testing.assert_allclose(spectrum.atoms, [[0.0, 0.75]])
+
+
+CUSP = mf.Activation(lambda x: jnp.abs(x) ** 0.6, [0.0])
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("depth", [1, 8])
+def test_an_unbounded_slope_has_no_largest_singular_value(depth: int, weights: str) -> None:
+    """`phi' = 0.6 |z|^-0.4`: `E[X/(t + X)]` by the trapezium rule in `log |z|`."""
+    point = mf.critical(CUSP, q=1.0)
+    spectrum = mf.jacobian_spectrum(point, depth, weights)
+    assert spectrum.s_max == spectrum.variance == np.inf
+    h = 0.01
+    z = np.exp(np.arange(-90, 3, h))
+    p, log_x = h * z * np.sqrt(2 / np.pi) * np.exp(-0.5 * z * z), 2 * np.log(0.6) - 0.8 * np.log(z)
+    log_t = np.linspace(-8, 8, 9)
+    m, n = (expit(sign * (log_x - log_t[:, None])) @ p for sign in (1, -1))
+    log_y = depth * (np.log(point.weight_var) + log_t) + (depth - 1) * np.log(m / n)
+    log_y = log_y - depth * ensemble_of(weights).log_s(-m, n)
+    np.testing.assert_allclose(transform(spectrum, log_y), m, rtol=0, atol=spectrum.error)
+    # what is not seen of the mean beside the cusp, in each layer
+    assert spectrum.error < 2e-6 * depth
+
+
+def test_slopes_beside_a_cusp_are_not_zero() -> None:
+    """With `x + sign(x) |x|^0.75` they are from 1 to infinity."""
+    phi = mf.Activation(lambda x: x + jnp.sign(x) * jnp.abs(x) ** 0.75, [0.0])
+    point = mf.critical(phi, q=1.0)
+    spectrum = mf.jacobian_spectrum(point, 1, "orthogonal")
+    assert spectrum.s_min >= np.sqrt(point.weight_var)
+    assert spectrum.s_max == np.inf
+    assert spectrum.atoms.shape == (0, 2)
+    layers = mf.layered_spectrum(point.network, [1.0, 2.0], weights="orthogonal")
+    assert layers.s_max == np.inf

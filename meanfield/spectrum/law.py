@@ -245,6 +245,8 @@ def slope_law(activation: Activation, q: float) -> SlopeLaw:
     within, levels = np.sort(np.column_stack(ends), axis=1), np.repeat(atoms[:, :1], 2, axis=1)
     for level in atoms[:, 0]:  # it ends there, but for rounding
         within[np.abs(within - level) <= _ROUNDING * level] = level
+    steep = [(pieces.squared(np.array([b]), int(side))[0], np.inf) for b, side in pieces.steep]
+    tails.append(np.array(steep).reshape(-1, 2))
     bands = union(np.concatenate([within, levels, *tails]))
     nearest = np.minimum(np.abs(left.real), np.abs(right.real)) * (left.real * right.real > 0)
     mass = 0.5 * np.abs(right - left) * np.exp(-0.5 * nearest**2)

@@ -90,7 +90,10 @@ def _divided(pieces: SlopePieces, sigma: float, edges: Array, turns: Array) -> A
 
 
 def _distance(x: Array, turns: Array) -> Array:
-    return np.min(np.abs(x[:, None] - np.append(turns, np.inf)), axis=1)
+    """From each `x` to the nearest turn; these are in order, and can be thousands."""
+    walls = np.concatenate([[-np.inf], turns, [np.inf]])
+    after = np.searchsorted(turns, x) + 1
+    return np.minimum(x - walls[after - 1], walls[after] - x)
 
 
 def _lowered(pieces: SlopePieces, sigma: float, edges: Array, cuts: Array) -> Complex:

@@ -15,6 +15,7 @@ from meanfield.activation import Activation, remembered
 from meanfield.errors import MeanFieldError, UnresolvedError
 from meanfield.legendre import ORDER, TO_COEFFICIENTS, coefficients, nodes, series, tail
 from meanfield.precision import EPS
+from meanfield.samples import UNBOUNDED, growth_beside
 
 __all__ = ["SlopePieces", "slope_pieces"]
 
@@ -48,6 +49,7 @@ class SlopePieces:
     cuts: Array  # kinks, zeros and extrema of phi', and where it is lost, in order
     lost: Array  # where it comes to be so small that it cannot be told from 0
     noise: Array  # of phi', one number a panel
+    steep: Array  # kinks at which it is unbounded, and on which side, -1 or 1: shape (sides, 2)
 
     def squared(self, z: Array, side: int = 1) -> Array:
         """`phi'(z)^2`, continued from the panel below or above a complex `z`.
@@ -127,6 +129,13 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     c[constant] = 0.0
     c[constant, 0] = slope[constant, ORDER // 2]  # itself: a mean would round
     kinks = samples.kinks
+    steep = growth_beside(samples.x, samples.slope, kinks) > UNBOUNDED
+    steep = np.array([(b, s) for s, some in zip((-1, 1), steep, strict=True) for b in kinks[some]])
+    for b, side in steep.reshape(-1, 2).tolist():
+        beyond = _innermost(left, right, hidden | constant, b, side)
+        last = beyond[-1] + int(side)  # no digit is left of it farther in, where it is larger yet
+        c[beyond] = np.sum(c[last] * (-side) ** np.arange(ORDER)) * (np.arange(ORDER) == 0)
+        noise[beyond], hidden[beyond], constant[beyond] = noise[last], False, False
     # elsewhere it turns by rounding
     told = (size > _FAINT * np.max(size)) | (tail(coefficients(slope)) < _FAINT * size)
     told &= np.ptp(slope, axis=1) > _FLAT * size
@@ -150,8 +159,16 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     turns = turns[~np.any((turns[:, None] > flat[:, 0]) & (turns[:, None] < flat[:, 1]), axis=1)]
     return SlopePieces(
         left=left, right=right, series=c, constant=constant, flat=flat, lost=lost, noise=noise,
+        steep=steep.reshape(-1, 2),
         cuts=_apart(np.unique(np.concatenate([kinks, lost, ends])), turns),
     )  # fmt: skip
+
+
+def _innermost(left, right, unknown, kink: float, side: float) -> NDArray[np.int_]:
+    """The panels on one side of a kink up to the first one that is known."""
+    inner = int(np.argmin(np.abs((left if side > 0 else right) - kink)))
+    known = np.flatnonzero(~unknown[inner :: int(side)])
+    return inner + int(side) * np.arange(max(1, int(known[0])))
 
 
 def _falling(activation: Activation, left: Array, right: Array, slope: Array, noise: Array):
