@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import brentq
-from scipy.special import expit
+from scipy.special import expit, ndtr, ndtri
 
 import meanfield as mf
 from meanfield.dynamical_isometry.residual_curve import slopes
@@ -227,3 +227,31 @@ def test_slopes_beside_a_cusp_are_not_zero() -> None:
     assert spectrum.atoms.shape == (0, 2)
     layers = mf.layered_spectrum(point.network, [1.0, 2.0], weights="orthogonal")
     assert layers.s_max == np.inf
+
+
+@pytest.mark.parametrize("width", [0.01, 0.02])
+def test_slopes_that_cancel_are_at_zero(width: float) -> None:
+    """Of `1 - expit((x - 1)/w)` nothing is left far out: no atom of what rounding makes of it."""
+
+    def phi(x: Any) -> Any:
+        return x - width * jnp.logaddexp(0.0, (x - 1) / width)
+
+    point = mf.critical(phi, q=0.2)
+    spectrum = mf.jacobian_spectrum(point, 1, "orthogonal")
+    far = np.sqrt(0.2) * ndtri(1 - spectrum.error)
+    assert expit(-(far - 1) / width) < 1e-10  # only what is so small is lost
+    ((one, _),) = spectrum.atoms
+    assert one == pytest.approx(np.sqrt(point.weight_var), rel=1e-9)
+    z = 1 + width * np.array([-10.0, -3.0, 0.0, 5.0, 20.0])
+    s = np.sqrt(point.weight_var) * expit(-(z - 1) / width)
+    np.testing.assert_allclose(spectrum.cdf(s), ndtr(-z / np.sqrt(0.2)), rtol=0, atol=1e-9)
+    with pytest.raises(mf.UnresolvedError, match="known to"):
+        mf.jacobian_spectrum(mf.critical(phi, q=1.0), 1, "orthogonal")
+
+
+def test_small_slopes_between_kinks_are_no_rounding() -> None:
+    """A slope of `1e-17` from a kink on is what it is."""
+    spectrum = mf.jacobian_spectrum(
+        mf.Network(lambda x: jnp.clip(x, -1, 1) + 1e-17 * x, 1.0, 0.1), 1, "orthogonal"
+    )
+    assert spectrum.atoms[:, 0] == pytest.approx([1e-17, 1.0])

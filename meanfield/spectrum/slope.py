@@ -119,6 +119,8 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
     middle, half = 0.5 * (left + right), 0.5 * (right - left)
     size = np.max(np.abs(slope), axis=1)
     constant = np.ptp(slope, axis=1) <= 4 * noise + _NOISY * size
+    lost = _cancelled(left, right, constant & (size > 0), size, samples.kinks)
+    noise[lost], constant[lost] = EPS * np.max(size), False
     c = coefficients(np.where(np.isfinite(slope), slope, 0.0))
     small = np.abs(c) <= np.maximum(noise[:, None], size[:, None] * _LEVELLED)
     # beside the real axis noise would grow with the degree
@@ -162,6 +164,18 @@ def slope_pieces(activation: Activation, reach: float) -> SlopePieces:
         steep=steep.reshape(-1, 2),
         cuts=_apart(np.unique(np.concatenate([kinks, lost, ends])), turns),
     )  # fmt: skip
+
+
+def _cancelled(left, right, constant, size, kinks) -> NDArray[np.bool_]:
+    """Panels on which a slope is one number that a smooth one has come to by rounding.
+
+    In `x - log(1 + e^x)` a difference of slopes has no digits left, and can be the same anywhere.
+    """
+    found = constant & (size <= _NOISY * np.max(size))
+    for run in np.split(np.arange(len(left)), np.flatnonzero(np.diff(found)) + 1):
+        ends = np.array([left[run[0]], right[run[-1]]])
+        found[run] &= not np.all(np.isin(ends, [left[0], *kinks, right[-1]]))
+    return found
 
 
 def _innermost(left, right, unknown, kink: float, side: float) -> NDArray[np.int_]:
