@@ -368,3 +368,15 @@ def test_delta_orthogonal_convolutions_are_orthogonal() -> None:
             J[place, :, (place + k - 1) % size] += kernel[k].T
     J = J.reshape(size * channels, -1)
     np.testing.assert_allclose(J @ J.T, np.eye(size * channels), atol=1e-14)
+
+
+def test_why_a_row_is_unresolved() -> None:
+    """The edge of chaos of `2 + tanh(x)/10` is so far out that most slopes are rounding there."""
+    result = mf.isometry(lambda x: 2 + 0.1 * jnp.tanh(x), depth=8)
+    assert result.table
+    for row in result.table:
+        assert row.q > 1e5 and row.spectrum is None
+        assert math.isnan(row.s_max) and math.isnan(row.log_std)
+        assert "lost in rounding" in row.unresolved and f"q = {row.q:.6g}" in row.unresolved
+    assert str(result).count("nan: ") == 1
+    assert "lost in rounding" in str(result).splitlines()[-1]

@@ -156,9 +156,8 @@ class Isometry:
             notes.append(
                 "where V' > 1 the edge of chaos does not hold its q: the variance leaves it"
             )
-        if any(row.spectrum is None for row in self.table):
-            notes.append("nan: the spectrum could not be resolved")
-        return notes
+        unresolved = dict.fromkeys(row.unresolved for row in self.table if row.unresolved)
+        return [*notes, *(f"nan: {why}" for why in unresolved)]
 
 
 @spelt

@@ -10,11 +10,13 @@ from meanfield.activation import Activation
 from meanfield.criticality import critical
 from meanfield.dynamical_isometry.logarithms import log_moments
 from meanfield.dynamical_isometry.mirrored import mirrored
+from meanfield.dynamical_isometry.residual_curve import slopes
 from meanfield.dynamical_isometry.spread import slope_spread
 from meanfield.ensembles import Ensemble, ensemble_of
 from meanfield.errors import UnresolvedError
 from meanfield.network import FixedPoint
 from meanfield.spectrum import Spectrum, jacobian_spectrum
+from meanfield.spectrum.spectrum import REFUSED
 
 __all__ = ["MIRRORED", "IsometryRow", "critical_with", "row_of"]
 
@@ -37,6 +39,7 @@ class IsometryRow:
         log_std: standard deviation of `log s`, of those that are not 0.
         spectrum: the `Spectrum`; None where it could not be resolved, and the numbers that rest
             on it are nan.
+        unresolved: why it could not be.
     """
 
     weights: str | Ensemble
@@ -44,6 +47,7 @@ class IsometryRow:
     growth: float
     log_std: float
     spectrum: Spectrum | None
+    unresolved: str = ""
 
     q = property(lambda self: float(self.point.q))
     weight_var = property(lambda self: float(self.point.weight_var))
@@ -102,17 +106,21 @@ def row_of(activation: Activation, q: float, weights: Any, depth: int) -> Isomet
     """The row of one variance and one ensemble."""
     point = critical_with(activation, q, weights)
     kind = "orthogonal" if weights == MIRRORED else weights
-    slopes = slope_spread(point.activation, np.array([q]))
-    spread = 0.0 if slopes.is_zero[0] else float(slopes.value[0])
+    spread_of = slope_spread(point.activation, np.array([q]))
+    spread = 0.0 if spread_of.is_zero[0] else float(spread_of.value[0])
     ensemble = ensemble_of(kind)
     growth = spread + ensemble.spread
-    log_variance = 0.0
+    log_std = 0.0
     if growth:
         log_variance = log_moments(
             point.activation, float(q), float(point.weight_var), depth, ensemble
         )[1]
+        log_std = float(np.sqrt(log_variance))
+    spectrum, unresolved = None, ""
     try:
         spectrum = jacobian_spectrum(point, depth)
-    except UnresolvedError:
-        spectrum = None
-    return IsometryRow(weights, point, growth, float(np.sqrt(log_variance)), spectrum)
+    except UnresolvedError as error:
+        unresolved = str(error)
+        if depth * (slopes(point.activation, q, 2).zero - spread_of.off[0]) > REFUSED:
+            log_std = nan  # of slopes that are lost it is not known how small they are
+    return IsometryRow(weights, point, growth, log_std, spectrum, unresolved)

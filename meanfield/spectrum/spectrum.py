@@ -264,9 +264,14 @@ def jacobian_spectrum(
     transform = Transform(seen, square, depth, log_weight_var - log(ratio))
     distribution, error = equal_layers(transform)
     if not error < REFUSED:
+        hidden = (
+            f", because a share {law.hidden:.1g} of its slopes is lost in rounding"
+            if depth * law.hidden > 0.5 * error
+            else ""
+        )
         raise UnresolvedError(
-            f"{activation.name}: the spectrum of {depth} layers is known to {error:.1g} only at "
-            f"q = {q:.6g}; ask for a smaller depth or q"
+            f"{activation.name}: the spectrum of {depth} layers is known to {min(error, 1):.1g} "
+            f"only at q = {q:.6g}{hidden}; ask for a smaller depth or q"
         )
     found = Spectrum(
         activation.name, depth, weights, q, weight_var,
