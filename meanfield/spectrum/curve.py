@@ -40,6 +40,7 @@ _SOME = 3  # of the points of a panel one in so many is a check of the law
 _USUAL = 3  # times that panels are bisected where the law is resolved: then that is checked
 _MANY = 256  # panels that are not resolved at once: by no singularity, but by noise
 _SMALL = 1e-8  # a misfit of which rounding can be the reason
+_SHARE = 0.25  # of what is missed
 _NOISE = 0.25  # where it does not fall by more when a panel is halved, it is
 
 
@@ -169,7 +170,7 @@ def follow(
     left, right = edges[:-1], edges[1:]
     phi, guess = nodes(left, right), known.theta
     before = np.full((2, len(left)), np.inf)  # missed on what they are halves and quarters of
-    done, generation, checked = [], 0, False
+    done, generation, checked, known_to = [], 0, False, 0.0
     while True:
         log_r, rate = _place(phi, known.bottom, known.top, arc.bent)
         theta = angles(transform, log_r.ravel(), guess.ravel()).reshape(phi.shape)
@@ -194,6 +195,9 @@ def follow(
                 continue
         generation, checked = generation + 1, False
         if generation == _BISECTIONS or np.sum(~good) > _MANY:
+            good[:] = True
+        known_to += float(np.sum(missed[good]))
+        if np.sum(missed[~good]) < _SHARE * known_to:  # of no matter beside what is noise
             good[:] = True
         done.append([a[good] for a in (left, right, phi, y, rate, density, missed, log_u)])
         if np.all(good):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from meanfield.precision import EPS
 from meanfield.spectrum.component import Component
 from meanfield.spectrum.curve import Sketch, follow, image, redrawn, sketch
 from meanfield.spectrum.distribution import Distribution, middle
@@ -72,7 +73,10 @@ def _followed(transform: Transform) -> list[Any]:
 def _same(one: Transform, other: Transform, log_u: Any, enough: float) -> bool:
     """Whether two laws of slopes give the same spectrum along a curve: panels were fine enough."""
     a, b = one.at(log_u), other.at(log_u)
-    off = np.maximum(np.abs(a.m - b.m), np.abs(a.F - b.F) * np.abs(a.m.imag))
+    # next to an atom m is as large as one likes, and places are known to rounding
+    m_off = np.abs(a.m - b.m) / np.maximum(np.abs(a.m), 1.0)
+    rounding = 16 * EPS * (one.depth + np.abs(a.F))
+    off = np.maximum(m_off, np.maximum(np.abs(a.F - b.F) - rounding, 0.0) * np.abs(a.m.imag))
     return bool(np.all(off < enough))
 
 
