@@ -257,10 +257,10 @@ def test_batch_norm_behind_attention() -> None:
                 ml.propagate(ml.serial(first, between, ml.batch_norm(16)), 1.0, c)
     below = ml.serial(ml.residual(ml.attention(beta=1.0)), ml.batch_norm())
     assert ml.propagate(below, 1.0, c).error[-1] < 1e-14
-    found, error, trace = drawn_gradients(lambda x: normed(x, 0), ml.batch_norm(16), 16, c, 0.2)
-    assert trace.error[-1] < 0.1
+    found, error, trace = drawn_gradients(lambda x: normed(x, 0), ml.batch_norm(16), 16, c, 0.4)
+    assert 0.01 < trace.error[-1] < 0.1 and error < 0.02 * found
     off = abs(found - trace.gradient[-1])
-    assert off <= trace.error[-1] * trace.gradient[-1] - 3 * error
+    assert off <= trace.error[-1] * trace.gradient[-1] + 3 * error
 
 
 @given(
@@ -271,9 +271,9 @@ def test_bounds_of_unevenness(beta: float, c: float, q: float, tokens: int) -> N
     state = start(q, c)
     layer = ml.attention(beta=beta, tokens=tokens)
     alone, beside = layer(state), ml.residual(layer)(state)
-    assert (alone.uneven > 0) == (beta > 0)
-    assert beside.uneven <= alone.uneven and beside.spread <= alone.spread
-    assert ml.rms_norm()(alone).uneven >= alone.uneven
+    assert np.all((alone.uneven > 0) == (beta > 0))
+    assert np.all(beside.uneven <= alone.uneven) and beside.spread <= alone.spread
+    assert np.all(ml.rms_norm()(alone).uneven >= alone.uneven)
 
 
 BAD = [

@@ -155,21 +155,22 @@ class Attention(Layer):
         return dense(self.value_var).sample(weight / np.sum(weight, axis=1, keepdims=True) @ x, rng)
 
 
-def _uneven(part: Shares, varying: float, apart: float, asked: float, t: float) -> float:
+def _uneven(part: Shares, varying: float, apart: float, asked: float, t: float) -> Array:
     """Relative deviations, at most, of `Y - Y'`, and of `t' = Y (t - u) + asked B / E B + ...`.
 
     `0 <= B <= Y (1 - Y) <= 1/4`, since `Y^2 <= sum A^3`: so `E B^2` is at most `E B / 4`, and
     `E Y^2`.
     """
     if not varying:
-        return 0.0
+        return np.zeros(2)
     own, gap, bend = sqrt(varying), part.own - part.both, part.own_bend
     of_gaps = (own + sqrt(part.both_spread + part.error)) / max(gap, part.error)
     square = min(0.25 * bend, part.own**2 + varying)
     of_bends = sqrt(max(0.0, square / bend**2 - 1)) if bend > 0 else inf
     if not asked < inf:
-        return max(of_gaps, of_bends)
-    return max(of_gaps, (own * abs(apart) + _times(of_bends, asked)) / t if t > 0 else 0.0)
+        return np.array([of_gaps, of_bends])
+    of_gradients = (own * abs(apart) + _times(of_bends, asked)) / t if t > 0 else 0.0
+    return np.array([of_gaps, of_gradients])
 
 
 def _times(factor: float, x: float) -> float:

@@ -177,7 +177,7 @@ def summed(scales: Sequence[float], parts: Sequence[State]) -> State:
         error=max(part.error for part in parts),
         one_minus_error=max(part.one_minus_error for part in parts),
         spread=_spread(s, parts, variance) if any(part.spread for part in parts) else 0.0,
-        uneven=_uneven(s, parts) if any(part.uneven for part in parts) else 0.0,
+        uneven=_uneven(s, parts),
     )
 
 
@@ -191,16 +191,15 @@ def _spread(s: Array, parts: Sequence[State], variance: Array) -> float:
     return float(np.max(sum(x**2 * p.variance / size * sqrt(p.spread) for x, p in both))) ** 2
 
 
-def _uneven(s: Array, parts: Sequence[State]) -> float:
+def _uneven(s: Array, parts: Sequence[State]) -> Array:
     """`sum_k w_k uneven_k` at most, of shares `w_k` in gaps and in tangents."""
     each = np.array([part.uneven for part in parts])
-    if not all(part.is_exchangeable for part in parts):
-        return float(np.max(each))
-    sizes = s**2 * np.array([[p.gap[0, 1], p.tangent[0, 0]] for p in parts]).T
-    total = np.sum(sizes, axis=1)
-    if not np.all(np.isfinite(total) & (total > 0) & np.isfinite(np.max(each))):
-        return float(np.max(each))
-    return float(np.max(sizes @ each / total))
+    if not np.any(each) or not all(part.is_exchangeable for part in parts):
+        return np.max(each, axis=0)
+    sizes = s[:, None] ** 2 * np.array([[p.gap[0, 1], p.tangent[0, 0]] for p in parts])
+    total = np.sum(sizes, axis=0)
+    known = np.all(np.isfinite(each), axis=0) & np.isfinite(total) & (total > 0)
+    return np.where(known, np.sum(sizes * each, axis=0) / total, np.max(each, axis=0))
 
 
 def _sum(parts: list[tuple[float, Array]]) -> Array:

@@ -148,7 +148,8 @@ class BatchNorm(Layer):
                 "batch_norm: needs inputs that stand for a batch, two at least, of one variance "
                 "and one correlation; give propagate a correlation"
             )
-        if (unlike := 2 * state.uneven**2) > _UNLIKE:
+        of_gaps, of_gradients = (float(x) for x in state.uneven)
+        if not (unlike := of_gaps * (of_gaps + of_gradients)) <= _UNLIKE:
             raise MeanFieldError(
                 "batch_norm: behind attention each network has tokens of other norms and "
                 f"correlations, and gradients would be known to {unlike:.2g} of themselves only; "
@@ -173,8 +174,8 @@ class BatchNorm(Layer):
             one_minus_error=state.one_minus_error + unlike,
             batch=b,
             radial=radial,
-            spread=state.uneven**2,  # sizes of its signals are their gaps over those of all
-            uneven=2 * state.uneven,
+            spread=of_gaps**2,  # sizes of its signals are their gaps over those of all
+            uneven=state.uneven + of_gaps,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:

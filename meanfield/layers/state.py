@@ -15,7 +15,7 @@ gradient, the averaged partial Jacobian of Doshi, He & Gromov 2023, arXiv 2111.1
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, sqrt
 
 import numpy as np
@@ -50,8 +50,9 @@ class State:
             `<dx_a dx_b>` is `tangent_ab + r (K_ab - x_a x_b)`.
         spread: relative variance of what a single signal has for mean square, where networks
             differ in that at any width, as behind peaked attention; `variance` is its mean.
-        uneven: upper estimate of the relative standard deviation of what a single pair has for
-            `gap` and a single signal for squared gradient, in the same networks. Norms keep it.
+        uneven: upper estimates of the relative standard deviations of what a single pair has for
+            `gap`, and a single signal for squared gradient, in the same networks: shape `(2,)`.
+            Norms keep them.
     """
 
     variance: Array
@@ -64,7 +65,7 @@ class State:
     batch: float = inf
     radial: float = 0.0
     spread: float = 0.0
-    uneven: float = 0.0
+    uneven: Array = field(default_factory=lambda: np.zeros(2))
 
     @property
     def covariance(self) -> Array:
@@ -81,7 +82,7 @@ class State:
     @property
     def together(self) -> float:
         """Bound of the relative covariance of sizes and squared gradients of single signals."""
-        return sqrt(self.spread) * self.uneven
+        return sqrt(self.spread) * float(self.uneven[1]) if self.spread else 0.0
 
     @property
     def is_exchangeable(self) -> bool:
