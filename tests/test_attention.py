@@ -202,9 +202,78 @@ def test_tokens_of_different_norms() -> None:
     assert 3 * error < off <= behind.error[-1] * behind.variance[-1] + 3 * error
     state = layer(start(1.0, c))
     assert ml.rms_norm()(state).spread == 0
-    assert ml.rms_norm()(state).one_minus_error == pytest.approx(state.spread, rel=1e-6)
     relu = ml.propagate(ml.serial(layer, ml.activation("relu")), 1.0, c)
     assert relu.error[-1] < 1e-9
+
+
+def drawn_gradients(act, layer: ml.Layer, tokens: int, c: float, scale: float) -> tuple:
+    """Of `act(attended)` of finite networks: squared derivatives, and what `layer` says of them."""
+    width, draws = 256, 150
+    beta = 2 * ml.critical_beta(1.0, c)
+    attended = ml.attention(beta=beta, tokens=tokens)
+    first = ml.residual(attended, scale) if scale else attended
+    trace = ml.propagate(ml.serial(first, layer), 1.0, c)
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(width, tokens + 1)))[0].T
+    basis *= math.sqrt(width)
+    x = jnp.asarray(math.sqrt(c) * basis[0] + math.sqrt(1 - c) * basis[1:], jnp.float32)
+    of_scores = jnp.float32(beta * math.sqrt(math.log(tokens)) / width)
+
+    def squares(key: jax.Array) -> jax.Array:
+        M, V = jax.random.normal(key, (2, width, width))
+        dx = jax.random.normal(jax.random.fold_in(key, 1), x.shape)
+
+        def network(x: jax.Array) -> jax.Array:
+            y = jax.nn.softmax(x @ M @ x.T * of_scores, axis=1) @ x @ V / jnp.sqrt(width)
+            return act(x + scale * y if scale else y)
+
+        return jnp.mean(jax.jvp(network, (x,), (dx,))[1] ** 2)
+
+    keys = jax.random.split(jax.random.key(0), draws)
+    found = np.array(jax.jit(lambda keys: jax.lax.map(squares, keys))(keys), np.float64)
+    return np.mean(found), np.std(found) / math.sqrt(draws), trace
+
+
+def normed(x: jax.Array, axis: int) -> jax.Array:
+    x = x - jnp.mean(x, axis, keepdims=True)
+    return x / jnp.sqrt(jnp.mean(x**2, axis, keepdims=True))
+
+
+@pytest.mark.parametrize("phi", ["tanh", "relu"])
+def test_norms_behind_peaked_attention(phi: str) -> None:
+    """Sizes and gradients of tokens depend on each other: `error` covers what that makes."""
+    act = {"tanh": jnp.tanh, "relu": jax.nn.relu}[phi]
+    norm = ml.serial(ml.activation(phi), ml.layer_norm())
+    found, error, trace = drawn_gradients(lambda x: normed(act(x), 1), norm, 16, 0.3, 0.0)
+    off = abs(found - trace.gradient[-1])
+    assert 3 * error < off <= trace.error[-1] * trace.gradient[-1] - 3 * error
+
+
+def test_batch_norm_behind_attention() -> None:
+    """Refused where networks differ much in their tokens, and covered where they differ little."""
+    peaked, c = ml.attention(beta=2.0, tokens=16), 0.3
+    for between in (ml.identity(), ml.rms_norm(), ml.serial(ml.dense(2.0), ml.layer_norm())):
+        for first in (peaked, ml.residual(peaked), ml.attention(beta=1e-3, tokens=16)):
+            with pytest.raises(ValueError, match="batch_norm: behind attention"):
+                ml.propagate(ml.serial(first, between, ml.batch_norm(16)), 1.0, c)
+    below = ml.serial(ml.residual(ml.attention(beta=1.0)), ml.batch_norm())
+    assert ml.propagate(below, 1.0, c).error[-1] < 1e-14
+    found, error, trace = drawn_gradients(lambda x: normed(x, 0), ml.batch_norm(16), 16, c, 0.4)
+    assert 0.01 < trace.error[-1] < 0.1 and error < 0.02 * found
+    off = abs(found - trace.gradient[-1])
+    assert off <= trace.error[-1] * trace.gradient[-1] + 3 * error
+
+
+@given(
+    beta=st.floats(0, 5), c=st.floats(0, 0.9), q=st.floats(0.2, 3), tokens=st.sampled_from([4, 32])
+)
+def test_bounds_of_unevenness(beta: float, c: float, q: float, tokens: int) -> None:
+    """It is 0 of uniform attention alone, and a skip connection makes it less."""
+    state = start(q, c)
+    layer = ml.attention(beta=beta, tokens=tokens)
+    alone, beside = layer(state), ml.residual(layer)(state)
+    assert np.all((alone.uneven > 0) == (beta > 0))
+    assert np.all(beside.uneven <= alone.uneven) and beside.spread <= alone.spread
+    assert np.all(ml.rms_norm()(alone).uneven >= alone.uneven)
 
 
 BAD = [

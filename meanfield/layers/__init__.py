@@ -27,11 +27,12 @@ dropout, which draws a mask for each input:
     [1.0, 0.6271]
 """
 
+from meanfield.layers.architecture import dag
 from meanfield.layers.attention import attention, critical_beta
 from meanfield.layers.composition import identity, parallel, repeat, residual, serial
 from meanfield.layers.convolution import convolution, fourier_modes, mode_depth_scales
 from meanfield.layers.critical import CriticalScale, critical, fixup_scale
-from meanfield.layers.dag import Dag, DagTrace, dag
+from meanfield.layers.dag import Dag, DagTrace
 from meanfield.layers.dense import activation, dense
 from meanfield.layers.graph.aggregate import aggregate
 from meanfield.layers.graph.network import graph_network

@@ -102,12 +102,15 @@ class Attention(Layer):
         apart_by = g * (part.own - part.both)
         same = _times(part.own, t) + (1 - part.own) * u
         other = _times(part.both, t) + (1 - part.both) * u
+        asked = 0.0
         if self.beta and g:
             scores = self.beta**2 * log(self.tokens) * q**2 * g  # inf of infinitely many
-            same += _times(scores * part.own_bend, g * t + (t - u)) if part.own_bend else 0.0
+            asked = _times(scores * part.own_bend, g * t + (t - u)) if part.own_bend else 0.0
+            same += asked
             other += (
                 scores * part.both_bend * (g * u + (1 - g) * (t - u)) if part.both_bend else 0.0
             )
+        varying = part.spread + part.error  # that small a spread is not resolved
         error = part.error + (0.5 * state.spread if self.beta else 0.0)
         return State(
             variance=np.full(n, self.value_var * q * size),
@@ -116,22 +119,25 @@ class Attention(Layer):
             tangent=self.value_var * np.where(apart, other, same),
             gaussian=True,
             error=state.error + error,
-            one_minus_error=state.one_minus_error + error,
-            spread=g**2 * part.spread / size**2 if part.spread else 0.0,
+            one_minus_error=state.one_minus_error + error + (state.together if self.beta else 0.0),
+            spread=g**2 * varying / size**2 if varying else 0.0,
+            uneven=_uneven(part, varying, t - u, asked, same)
+            + state.uneven
+            + (sqrt(state.spread) if self.beta else 0.0),
         )
 
     def _shares(self, q: float, g: float) -> Shares:
         """What `T` weights are on average; those of long sequences if `T` is inf."""
         uniform = 1 / self.tokens
         if not (self.beta and g):
-            return Shares(uniform, 0.0, 0.0, uniform, 0.0, 0.0)
+            return Shares(uniform, 0.0, 0.0, uniform, 0.0, 0.0, 0.0)
         if self.tokens < inf:
             sigma = self.beta * q * sqrt(log(self.tokens) * g)
             return shares(sigma, 1 - g, self.tokens)
         # weights of Poisson and Dirichlet's law of index m; at beta_c B falls less fast than 1/ln T
         m = critical_beta(q, q * (1 - g)) / self.beta
         of_squares = m * (1 - m) / 3 if m < 1 else 0.0
-        return Shares(max(0.0, 1 - m), of_squares, of_squares or float(m == 1), 0.0, 0.0, 0.0)
+        return Shares(max(0.0, 1 - m), of_squares, of_squares or float(m == 1), 0.0, 0.0, 0.0, 0.0)
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
         width = x.shape[1]
@@ -147,6 +153,24 @@ class Attention(Layer):
         )
         weight = np.exp(score - np.max(score, axis=1, keepdims=True))
         return dense(self.value_var).sample(weight / np.sum(weight, axis=1, keepdims=True) @ x, rng)
+
+
+def _uneven(part: Shares, varying: float, apart: float, asked: float, t: float) -> Array:
+    """Relative deviations, at most, of `Y - Y'`, and of `t' = Y (t - u) + asked B / E B + ...`.
+
+    `0 <= B <= Y (1 - Y) <= 1/4`, since `Y^2 <= sum A^3`: so `E B^2` is at most `E B / 4`, and
+    `E Y^2`.
+    """
+    if not varying:
+        return np.zeros(2)
+    own, gap, bend = sqrt(varying), part.own - part.both, part.own_bend
+    of_gaps = (own + sqrt(part.both_spread + part.error)) / max(gap, part.error)
+    square = min(0.25 * bend, part.own**2 + varying)
+    of_bends = sqrt(max(0.0, square / bend**2 - 1)) if bend > 0 else inf
+    if not asked < inf:
+        return np.array([of_gaps, of_bends])
+    of_gradients = (own * abs(apart) + _times(of_bends, asked)) / t if t > 0 else 0.0
+    return np.array([of_gaps, of_gradients])
 
 
 def _times(factor: float, x: float) -> float:

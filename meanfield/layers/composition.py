@@ -8,7 +8,7 @@ them, given its second moments. So covariances add, and beside them only means h
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -177,14 +177,29 @@ def summed(scales: Sequence[float], parts: Sequence[State]) -> State:
         error=max(part.error for part in parts),
         one_minus_error=max(part.one_minus_error for part in parts),
         spread=_spread(s, parts, variance) if any(part.spread for part in parts) else 0.0,
+        uneven=_uneven(s, parts),
     )
 
 
 def _spread(s: Array, parts: Sequence[State], variance: Array) -> float:
-    """`sum_k (s_k^2 K^k / K)^2 spread_k` of independent parts, the largest of all signals."""
+    """`(sum_k s_k^2 K^k / K spread_k^(1/2))^2` at most, the largest of all signals.
+
+    Sizes of parts depend on each other: those beside a skip connection are of one signal.
+    """
     size = np.maximum(variance, np.finfo(float).tiny)
     both = zip(s, parts, strict=True)
-    return float(np.max(sum((x**2 * p.variance / size) ** 2 * p.spread for x, p in both)))
+    return float(np.max(sum(x**2 * p.variance / size * sqrt(p.spread) for x, p in both))) ** 2
+
+
+def _uneven(s: Array, parts: Sequence[State]) -> Array:
+    """`sum_k w_k uneven_k` at most, of shares `w_k` in gaps and in tangents."""
+    each = np.array([part.uneven for part in parts])
+    if not np.any(each) or not all(part.is_exchangeable for part in parts):
+        return np.max(each, axis=0)
+    sizes = s[:, None] ** 2 * np.array([[p.gap[0, 1], p.tangent[0, 0]] for p in parts])
+    total = np.sum(sizes, axis=0)
+    known = np.all(np.isfinite(each), axis=0) & np.isfinite(total) & (total > 0)
+    return np.where(known, np.sum(sizes * each, axis=0) / total, np.max(each, axis=0))
 
 
 def _sum(parts: list[tuple[float, Array]]) -> Array:

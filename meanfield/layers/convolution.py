@@ -94,6 +94,7 @@ class Convolution(Layer):
             error=state.error + EPS * len(shifts),
             one_minus_error=state.one_minus_error + EPS * len(shifts),
             spread=state.spread,
+            uneven=state.uneven,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:

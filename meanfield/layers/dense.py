@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import exp, inf, lgamma, log
+from math import exp, inf, lgamma, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ class Dense(Layer):
             error=state.error + EPS,
             one_minus_error=state.one_minus_error + EPS,
             spread=state.spread,
+            uneven=state.uneven,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -124,8 +125,12 @@ class ActivationLayer(Layer):
         if state.radial:
             state = replace(state, tangent=state.tangent + state.radial * state.covariance)
         values, slopes = dual(self.phi, state), dual_of_slopes(self.phi, state)
-        # of E[V(K)] beside V(E[K]), to second order
-        bent = 0.0 if self.phi.is_homogeneous else 0.5 * state.spread
+        bent = together = 0.0
+        uneven = state.uneven
+        if not self.phi.is_homogeneous:
+            # of E[V(K)] beside V(E[K]), and E[t V(K)] beside E[t] V(E[K]), to second order
+            bent, together = 0.5 * state.spread, state.together
+            uneven += sqrt(state.spread)
         tangent = slopes.covariance  # no longer needed as such: large on graphs
         tangent *= state.tangent
         if state.radial:  # phi'(x) x = phi(x) wherever something was lost along the signal
@@ -138,8 +143,9 @@ class ActivationLayer(Layer):
             tangent=tangent,
             gaussian=False,
             error=state.error + max(values.error, slopes.error) + bent,
-            one_minus_error=state.one_minus_error + values.one_minus_error + bent,
+            one_minus_error=state.one_minus_error + values.one_minus_error + bent + together,
             spread=state.spread,
+            uneven=uneven,
         )
 
     def _mean(self, variance: Array) -> Array:

@@ -127,6 +127,7 @@ class Maxout(Layer):
             error=pre.error + error,
             one_minus_error=pre.one_minus_error + error,
             spread=pre.spread,
+            uneven=pre.uneven,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -190,8 +191,9 @@ class Gated(Layer):
             gaussian=False,
             # whose squares are products of two sizes
             error=linear.error + gate.error + linear.spread,
-            one_minus_error=linear.one_minus_error + gate.one_minus_error,
+            one_minus_error=linear.one_minus_error + gate.one_minus_error + linear.together,
             spread=4 * linear.spread,
+            uneven=gate.uneven + linear.uneven,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:

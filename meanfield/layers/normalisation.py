@@ -10,7 +10,7 @@ explode, for ReLU by `pi / (pi - 1)` per layer as `B` grows.
 """
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from meanfield.layers.state import State, complements
 __all__ = ["batch_norm", "layer_norm", "rms_norm"]
 
 Array = NDArray[np.float64]
+
+_UNLIKE = 0.1  # share of a gradient that may be unknown
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,13 @@ class Norm(Layer):
             mean=np.zeros_like(mean) if self.centred else mean / root,
             tangent=state.tangent / root[:, None] / root,
             error=state.error * lost,
-            # E[1/K] is (1 + spread) / E[K], to second order
-            one_minus_error=(state.one_minus_error + state.error * (lost > 1) + state.spread)
+            # E[t/K] is E[t]/E[K] (1 + spread - cov(t, K)/(t K)), to second order
+            one_minus_error=(
+                state.one_minus_error + state.error * (lost > 1) + state.spread + state.together
+            )
             * lost,
             spread=0.0,
+            uneven=state.uneven + sqrt(state.spread),
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -143,6 +148,14 @@ class BatchNorm(Layer):
                 "batch_norm: needs inputs that stand for a batch, two at least, of one variance "
                 "and one correlation; give propagate a correlation"
             )
+        of_gaps, of_gradients = (float(x) for x in state.uneven)
+        if not (unlike := of_gaps * (of_gaps + of_gradients)) <= _UNLIKE:
+            raise MeanFieldError(
+                "batch_norm: behind attention each network has tokens of other norms and "
+                f"correlations, and gradients would be known to {unlike:.2g} of themselves only; "
+                "take rms_norm or layer_norm, a smaller scale of the attention branch, or "
+                "attention of beta 0, or of tokens=inf and beta below critical_beta"
+            )
         gap, tangent = state.gap[0, 1], state.tangent[0, 0] - state.tangent[0, 1]
         if not gap > 0:
             raise MeanFieldError("batch_norm: the inputs of the batch are all the same")
@@ -158,9 +171,11 @@ class BatchNorm(Layer):
             tangent=growth * tangent / gap * (~apart - share) - radial * (1 - gaps),
             gaussian=state.gaussian,
             error=state.error,
-            one_minus_error=state.one_minus_error,
+            one_minus_error=state.one_minus_error + unlike,
             batch=b,
             radial=radial,
+            spread=of_gaps**2,  # sizes of its signals are their gaps over those of all
+            uneven=state.uneven + of_gaps,
         )
 
     def sample(self, x: Array, rng: np.random.Generator) -> Array:
@@ -186,7 +201,8 @@ def batch_norm(batch: float = inf) -> Layer:
         A `Layer`.
 
     Raises:
-        ValueError: `batch` is 3 or less; and `propagate`, where inputs are not alike, or all one.
+        ValueError: `batch` is 3 or less; and `propagate`, where inputs are not alike, or all one,
+            or differ from network to network, as behind peaked attention.
 
     Source: Yang et al. 2019, arXiv 1902.08129.
 

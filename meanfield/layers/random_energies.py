@@ -48,6 +48,7 @@ class Shares(NamedTuple):
     spread: float  # the variance of sum A^2
     own_bend: float  # E[sum A^2 - 2 sum A^3 + (sum A^2)^2]
     both: float  # E sum A B
+    both_spread: float  # the variance of sum A B
     both_bend: float  # E[sum A B - sum (A^2 B + A B^2) + (sum A B)^2]
     error: float  # of all
 
@@ -81,9 +82,10 @@ def _at_step(sigma: float, c: float, tokens: float, step: float) -> Shares:
     )
     square = four + float(np.sum(psi[1] ** 2 * last)) / 6  # E (sum A^2)^2
     heard = a[rest > 0]
-    both, both_bend, of_both = _of_two(heard[0], heard[-1], sigma, c, tokens, farthest)
+    both, both_spread, both_bend, of_both = _of_two(heard[0], heard[-1], sigma, c, tokens, farthest)
     return Shares(
-        two, max(0.0, square - two**2), two - 2 * three + square, both, both_bend,
+        two, max(0.0, square - two**2), two - 2 * three + square,
+        both, both_spread, both_bend,
         max(abs(one - 1), abs(of_both - 1), _ROUNDING),
     )  # fmt: skip
 
@@ -95,7 +97,7 @@ def _scale(sigma: float, tokens: float) -> float:
 
 def _of_two(
     first: float, last: float, sigma: float, c: float, tokens: float, farthest: float
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, float]:
     from scipy.interpolate import make_interp_spline
 
     shared, own = sigma * sqrt(abs(c)), sigma * sqrt(1 - abs(c))
@@ -127,7 +129,7 @@ def _of_two(
     apart = float(np.sum(mean(one, 1 - v) * mean(1 - u, other) * others_left))
     mixed = float(np.sum((mean(two, other) + mean(one, others)) * rest))
     square = float(np.sum(mean(two, others) * rest) + np.sum(together**2 * others_left))
-    return both, both - mixed + square, both + apart
+    return both, max(0.0, square - both**2), both - mixed + square, both + apart
 
 
 def _powers(u: Array, tokens: float, measure: float) -> tuple[Array, Array]:

@@ -15,8 +15,8 @@ gradient, the averaged partial Jacobian of Doshi, He & Gromov 2023, arXiv 2111.1
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, field
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,12 +44,15 @@ class State:
         tangent: shape `(n, n)`.
         gaussian: whether the units are jointly Gaussian, as behind a dense layer.
         error: estimate of the relative errors of variances.
-        one_minus_error: that of `one_minus`, beside its largest entry.
+        one_minus_error: that of `one_minus`, beside its largest entry, and of gradients.
         batch: of how many inputs each unit was normalised: it is Gaussian but for its size.
         radial: `r` where directions `dx` lost the part along the signal, so that given `x` their
             `<dx_a dx_b>` is `tangent_ab + r (K_ab - x_a x_b)`.
         spread: relative variance of what a single signal has for mean square, where networks
             differ in that at any width, as behind peaked attention; `variance` is its mean.
+        uneven: upper estimates of the relative standard deviations of what a single pair has for
+            `gap`, and a single signal for squared gradient, in the same networks: shape `(2,)`.
+            Norms keep them.
     """
 
     variance: Array
@@ -62,6 +65,7 @@ class State:
     batch: float = inf
     radial: float = 0.0
     spread: float = 0.0
+    uneven: Array = field(default_factory=lambda: np.zeros(2))
 
     @property
     def covariance(self) -> Array:
@@ -74,6 +78,11 @@ class State:
         """`<(x_a - x_b)^2> / 2`, shape `(n, n)`."""
         root = np.sqrt(self.variance)
         return 0.5 * (root[:, None] - root) ** 2 + root[:, None] * root * self.one_minus
+
+    @property
+    def together(self) -> float:
+        """Bound of the relative covariance of sizes and squared gradients of single signals."""
+        return sqrt(self.spread) * float(self.uneven[1]) if self.spread else 0.0
 
     @property
     def is_exchangeable(self) -> bool:
