@@ -25,6 +25,7 @@ from meanfield.ensembles import (
     ensemble_of,
 )
 from meanfield.spectrum.component import Component
+from meanfield.spectrum.path import _distance
 from meanfield.spectrum.sums import Sums
 
 CASES = [
@@ -255,3 +256,13 @@ def test_small_slopes_between_kinks_are_no_rounding() -> None:
         mf.Network(lambda x: jnp.clip(x, -1, 1) + 1e-17 * x, 1.0, 0.1), 1, "orthogonal"
     )
     assert spectrum.atoms[:, 0] == pytest.approx([1e-17, 1.0])
+
+
+def test_distances_to_turns() -> None:
+    """Those to the nearest of numbers in order, of which there may be none."""
+    rng = np.random.default_rng(3)
+    turns, x = np.sort(rng.normal(size=50)), np.append(rng.normal(size=200), [-9.0, 9.0])
+    x = np.append(x, turns[::7])
+    nearest = np.min(np.abs(x[:, None] - turns), axis=1)
+    np.testing.assert_array_equal(_distance(x, turns), nearest)
+    assert np.all(_distance(x, turns[:0]) == np.inf)

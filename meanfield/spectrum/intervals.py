@@ -22,6 +22,7 @@ Atoms = list[tuple[float, float]]  # (y, mass)
 Complex = Any  # an array of complex128
 
 _ROUNDS = 60
+_FRUITLESS = 12  # in a row: there is no solution to be found
 _MOST = 512  # points at once
 _SEEN = 1e-8  # of probability: an interval with less is not looked for
 _CLOSEST = 1e-12
@@ -73,16 +74,19 @@ def intervals(points: Points, atoms: Atoms) -> list[Run]:
 
 def scanned(axis: Axis, points: Points, atoms: Atoms) -> Points:
     """More points, until each interval has some, and each end of one is bracketed."""
+    fruitless = 0
     for generation in range(_ROUNDS):
         # not in the same place again, if nothing was found there
         y = _wanted(points, atoms, 0.5 + 0.1 * np.sin(generation))
-        if not len(y):
+        if not len(y) or fruitless == _FRUITLESS:
             break
         if len(y) > _MOST:
             raise UnresolvedError(
                 "layers: the intervals of the spectrum are not told apart; ask for fewer layers"
             )
-        points = points.and_(axis.points(y))
+        more = axis.points(y)
+        fruitless = 0 if len(more.y) else fruitless + 1
+        points = points.and_(more)
     return points
 
 
