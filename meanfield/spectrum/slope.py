@@ -212,11 +212,13 @@ def _falling(activation: Activation, left: Array, right: Array, slope: Array, no
 
 def _apart(kinks: Array, turns: Array) -> Array:
     """Kinks and turning points in order, those that are one found twice as one."""
-    cuts = list(kinks)
-    for x in np.sort(turns):
-        if np.all(np.abs(x - np.array(cuts)) > _SAME * (_SAME + abs(x))):
-            cuts.append(x)
-    return np.sort(np.array(cuts, float))
+    turns = np.sort(turns)
+    same = _SAME * (_SAME + np.abs(turns))
+    kept = list[float]()
+    for i in np.flatnonzero(np.all(np.abs(turns[:, None] - kinks) > same[:, None], axis=1)):
+        if not kept or turns[i] - kept[-1] > same[i]:  # thousands, and in order
+            kept.append(turns[i])
+    return np.sort(np.concatenate([kinks, kept]))
 
 
 def _roots(c: Array) -> Array:
