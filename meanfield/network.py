@@ -264,6 +264,13 @@ def digits(value: float, error: float | None) -> str:
     return f"{value:.{max(1, min(15, certain))}g}"
 
 
+def span(values: Any, relative_error: float) -> str:
+    """The least and the largest of some numbers, with digits that are known, at most six."""
+    ends = (float(x) for x in ([np.min(values), np.max(values)] if np.size(values) else []))
+    texts = [digits(x, max(relative_error, 5e-7) * abs(x)) for x in ends]
+    return " ... ".join(dict.fromkeys(texts)) or "none"
+
+
 def intervals(pieces: tuple[tuple[float, float], ...]) -> str:
     """Intervals of variances, as words."""
     if not pieces:

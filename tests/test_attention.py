@@ -295,3 +295,11 @@ BAD = [
 def test_bad_input(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_trace_prints_the_digits_that_are_known() -> None:
+    layers = ml.serial(ml.attention(beta=4.0, tokens=16), ml.activation("tanh"), ml.layer_norm())
+    trace = ml.propagate(layers, 1.0, 0.3)
+    assert 0.1 < trace.error[-1] < 1
+    gradient = float(np.ravel(trace.gradient[-1])[0])
+    assert f"  gradient   1 to {gradient:.1g}\n" in str(trace)

@@ -29,6 +29,7 @@ from meanfield.layers.composition import summed
 from meanfield.layers.layer import Layer
 from meanfield.layers.predecessors import Node
 from meanfield.layers.state import State, start
+from meanfield.network import span
 
 __all__ = ["Dag", "DagTrace"]
 
@@ -242,10 +243,6 @@ class DagTrace:
             n = len(state.variance)
             gaps = state.one_minus[np.triu_indices(n, 1)]
             parts = (state.variance, np.diag(state.tangent), gaps)
-            table.append([repr(node), str(degrees[node]), *map(_span, parts)])
+            texts = (span(part, self.error[node]) if part.size else "" for part in parts)
+            table.append([repr(node), str(degrees[node]), *texts])
         return "\n".join(["Trace of a Dag", *(f"  {row}" for row in aligned(table))])
-
-
-def _span(values: Array) -> str:
-    ends = [f"{x:.6g}" for x in ([] if not values.size else [np.min(values), np.max(values)])]
-    return " ... ".join(dict.fromkeys(ends))

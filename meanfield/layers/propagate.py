@@ -11,6 +11,7 @@ from meanfield.keywords import spelt
 from meanfield.layers.composition import serial
 from meanfield.layers.layer import Layer
 from meanfield.layers.state import start
+from meanfield.network import span
 
 __all__ = ["Trace", "TraceVerdict", "propagate"]
 
@@ -129,12 +130,11 @@ class Trace:
 
     def __repr__(self) -> str:
         lines = [f"Trace of {len(self) - 1} steps"]
-        for name, part in (("variance", self.variance), ("gradient", self.gradient)):
-            lines.append(f"  {name:10} {_span(part[0])} to {_span(part[-1])}")
-        if self.one_minus is not None:
-            lines.append(
-                f"  {'1 - c':10} {_span(self.one_minus[0])} to {_span(self.one_minus[-1])}"
-            )
+        parts = {"variance": self.variance, "gradient": self.gradient, "1 - c": self.one_minus}
+        for name, part in parts.items():
+            if part is not None:
+                texts = (span(_distinct(part[k]), float(self.error[k])) for k in (0, -1))
+                lines.append(f"  {name:10} {' to '.join(texts)}")
         return "\n".join([*lines, f"  {self.verdict}"])
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
@@ -144,15 +144,10 @@ class Trace:
         return plot.trace(self, ax=ax, **options)
 
 
-def _span(values: Any) -> str:
+def _distinct(values: Any) -> Array:
+    """Numbers of signals, or those of distinct pairs."""
     values = np.asarray(values)
-    if values.ndim == 2:  # of distinct pairs
-        values = values[np.triu_indices(len(values), 1)]
-        if not values.size:
-            return "none"
-    if values.size == 1 or np.min(values) == np.max(values):
-        return f"{np.ravel(values)[0]:.6g}"
-    return f"{np.min(values):.6g} ... {np.max(values):.6g}"
+    return values[np.triu_indices(len(values), 1)] if values.ndim == 2 else values
 
 
 @spelt
