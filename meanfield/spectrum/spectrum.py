@@ -93,7 +93,11 @@ class Spectrum:
 
     @property
     def support(self) -> Array:
-        """Intervals of `s` with a density, in order; shape (k, 2), (0, 2) if all are atoms."""
+        """Intervals of `s` with a density, in order; shape (k, 2), (0, 2) if all are atoms.
+
+        Slopes behind a turn of `phi'` that is farther out than 12 standard deviations of
+        the pre-activations do not count: no network meets them.
+        """
         with np.errstate(over="ignore", under="ignore"):
             return np.exp(self.log_support)
 
