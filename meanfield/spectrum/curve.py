@@ -30,6 +30,7 @@ _UNSEEN = 1e-16  # of a panel whose shape is of no matter
 _ITERATIONS = 80
 _TINY = 1e-20  # an angle that is none; next to an atom they are as small as the distance from it
 _CLOSE = 1e-9  # a step of an angle, relative, after which the next one is rounding
+_NEAR = 1e-3  # one after which steps fall, by more than half, or are rounding
 _PANELS = 3
 _NUDGE = 16 * EPS  # an end can be an atom of X, where nothing is finite
 _FARTHEST = 690.0
@@ -63,7 +64,7 @@ def angles(transform: Transform, log_r: Array, guess: Array | None = None) -> Ar
     """
     low, high = np.zeros(len(log_r)), np.full(len(log_r), np.pi)
     theta = np.full(len(log_r), 1.0) if guess is None else np.clip(guess, 2 * _TINY, np.pi - 1e-15)
-    active = np.arange(len(log_r))
+    before, active = np.full(len(log_r), np.inf), np.arange(len(log_r))
     for _ in range(_ITERATIONS):
         t = theta[active]
         point = transform.at(log_r[active] + 1j * t)
@@ -74,8 +75,11 @@ def angles(transform: Transform, log_r: Array, guess: Array | None = None) -> Ar
         high[active] = np.where(g < 0, high[active], t)
         with np.errstate(all="ignore"):
             new = t - g / slope
-        close = np.abs(new - t) <= _CLOSE * t
+        step = np.abs(new - t) / t
         inside = (new > low[active]) & (new < high[active])
+        close = (step <= _CLOSE) | inside & (step <= _NEAR) & (step > 0.5 * before[active])
+        close |= high[active] - low[active] <= _CLOSE * t  # a sign in it may have been rounding
+        before[active] = np.where(inside, step, np.inf)
         # where there is none, the bracket shrinks on 0
         share = np.where(low[active] == 0, 0.05, 0.5)
         halved = low[active] + share * (high[active] - low[active])
