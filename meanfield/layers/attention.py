@@ -190,7 +190,7 @@ def attention(value_var: float = 1.0, beta: float = 0.0, tokens: float = inf) ->
         value_var: variance of values and output together, as `weight_var` of a dense layer.
         beta: strength of the scores; 0 attends to all tokens alike.
         tokens: length `T` of the sequence. Maps are exact at any length, of widths far above it;
-            those of `inf` are limits, from which finite ones differ by some `0.6 / sqrt(ln T)`.
+            those of `inf` are limits, from which finite ones differ by up to `0.64 / sqrt(ln T)`.
 
     Returns:
         A `Layer`. Above `beta_c` norms differ from token to token, and layers behind see their

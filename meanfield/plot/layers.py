@@ -95,6 +95,7 @@ def dag_trace(trace: "DagTrace", ax: "Axes | None" = None) -> "Axes":
         if len(states) <= _NAMES:
             ax.set_xticks(range(len(states)), [str(node) for node in trace.states], rotation=90)
         ax.set(xlabel="node", yscale="log", ylabel="value")
-        ax.margins(y=0.5)  # room for the legend
-        legend(ax)
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high * (high / low) ** 0.6)  # room for the legend
+        legend(ax, "upper left")
     return ax
